@@ -1,0 +1,125 @@
+/* engine.h - the engine's public face: a model on disk, and sequences of tokens it continues.
+ *
+ * One engine is one model, one engine thread and its workers. Calls marked [any] may come from any
+ * thread; the callbacks of a sequence come on the engine thread and must return quickly: hand the
+ * work over through a queue. The engine knows tokens, not messages: no JSON, no HTTP, no Anthropic. */
+#ifndef PENSIEVE_ENGINE_H
+#define PENSIEVE_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/str.h"
+
+struct engine;
+struct sequence;
+
+struct engine_options {
+    const char *model_path;     /* a GGUF file */
+    const char *cpu;            /* kernel table to force ("scalar", "avx2", ...); NULL: the best */
+    uint32_t threads;           /* engine thread included; 0: one a core */
+    uint32_t context;           /* tokens a sequence may hold; 0: the model's own */
+    uint32_t prefill_chunk;     /* prompt tokens a step at most; 0: the default (256) */
+    uint32_t sequences_max;     /* in one step at most; 0: the default (64) */
+    uint32_t queue_max;         /* waiting at most; 0: the default (256) */
+    uint64_t kv_bytes_max;      /* all KV pages together; 0: the default (1 GiB, at least one context) */
+};
+
+/* What `check`, /health and the API's model list need to know of a model. Strings live as long as
+ * the engine. */
+struct model_info {
+    struct str path, name, architecture, types;     /* types: "q4_1 210, f32 61, q8_0 1" */
+    struct str tokenizer, chat_template;            /* template: n == 0 if the file has none */
+    struct str bos, eos;                            /* texts of the tokens, for templates */
+    uint64_t parameters, file_bytes;
+    uint32_t context_trained, context, layers, hidden, heads, kv_heads, head_dim, vocab_size;
+    uint64_t kv_bytes_token;                        /* of one position, all layers */
+};
+
+/* Opens, checks and maps the model, starts the threads. Errors: ERR_IO, ERR_FORMAT, ERR_USAGE. */
+struct engine *engine_open(const struct engine_options *options, struct err *err);
+/* Ends what still runs with ERR_OVERLOADED "shutting down", joins the threads, unmaps. */
+void engine_close(struct engine *engine);
+const struct model_info *engine_info(const struct engine *engine);              /* [any] */
+const char *engine_cpu(const struct engine *engine);        /* the kernel table in use */
+
+struct tokens {
+    int32_t *ids;
+    size_t n;
+};
+
+/* A run of text bytes in which the spellings of control tokens are plain text. */
+struct plain_range {
+    size_t begin, end;
+};
+
+/* [any] A pure function over the arena. Outside `plain` (sorted, disjoint), spellings of special
+ * tokens become those tokens; inside, they are tokenised like any other text. Adds no BOS unless
+ * the model's tokenizer asks for one and add_bos is set. text must be valid UTF-8. */
+bool engine_tokenize(const struct engine *engine, struct arena *arena, struct str text,
+                     const struct plain_range *plain, size_t plain_n, bool add_bos,
+                     struct tokens *out, struct err *err);
+/* [any] The bytes of one token (may be a part of a character); a control token gives n == 0 unless
+ * `control` is set, then its spelling. An id out of range gives n == 0. */
+struct str engine_token_text(const struct engine *engine, int32_t id, bool control);
+
+struct sampling {
+    float temperature;          /* 0: the most likely token, always the same one */
+    float top_p;                /* 1: off */
+    uint32_t top_k;             /* 0: off */
+    uint64_t seed;
+};
+
+enum sequence_end {
+    SEQUENCE_END_TOKEN,         /* the model ended its turn */
+    SEQUENCE_MAX_TOKENS,
+    SEQUENCE_CONTEXT_FULL,
+    SEQUENCE_STOPPED,           /* on_token said so */
+    SEQUENCE_CANCELLED,
+    SEQUENCE_FAILED,            /* see error */
+};
+
+struct sequence_result {
+    enum sequence_end end;
+    struct err error;           /* FAILED only */
+    uint32_t prompt_tokens, cached_tokens;  /* cached: of the prompt, found in memory */
+    uint32_t output_tokens;     /* sampled, an end token included */
+    double queue_ms, prefill_ms, decode_ms; /* wait for a slot; first step to first token; the rest */
+};
+
+struct sequence_params {
+    const int32_t *tokens;      /* the prompt, at least one; borrowed until on_done returns */
+    size_t tokens_n;            /* at most the context; equal to it: ends CONTEXT_FULL at once */
+    uint32_t max_tokens;        /* 0: prefill only */
+    struct sampling sampling;
+    void *context;              /* of the callbacks */
+    /* Each sampled token that is not an end token. false: stop here (SEQUENCE_STOPPED). */
+    bool (*on_token)(void *context, int32_t id, struct str text);
+    /* Exactly once, the last call for this sequence. */
+    void (*on_done)(void *context, const struct sequence_result *result);
+};
+
+/* [any] ERR_OVERLOADED: the queue is full or the engine is closing (nothing will be called then).
+ * ERR_INVALID: an empty or too long prompt, a token out of range. */
+struct sequence *engine_submit(struct engine *engine, const struct sequence_params *params,
+                               struct err *err);
+/* [any] Until sequence_free. Cancel takes effect between steps: within one prefill chunk. */
+void sequence_cancel(struct sequence *sequence);
+void sequence_pause(struct sequence *sequence);     /* keeps its pages, takes no part in steps */
+void sequence_resume(struct sequence *sequence);
+/* After on_done has returned, once. */
+void sequence_free(struct sequence *sequence);
+
+struct engine_stats {
+    uint32_t queued, running, sequences_max, queue_max;
+    uint64_t kv_pages_total, kv_pages_used, kv_pages_cached;    /* cached: kept but unreferenced */
+    uint64_t kv_page_bytes;
+    uint64_t prompt_tokens, cached_tokens, output_tokens;       /* since the start */
+    double prefill_tps, decode_tps;     /* tokens a second over the last few seconds of such work */
+};
+void engine_stats(const struct engine *engine, struct engine_stats *stats);     /* [any] */
+
+#endif

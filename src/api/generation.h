@@ -1,0 +1,38 @@
+/* generation.h - what happens while an answer is made: the events between a backend and a writer.
+ *
+ * A generation reports GEN_STARTED once the prompt is checked and measured, any number of block
+ * events, then exactly one GEN_DONE or GEN_FAILED (also after a cancel, also without a STARTED). */
+#ifndef PENSIEVE_API_GENERATION_H
+#define PENSIEVE_API_GENERATION_H
+
+#include <stdint.h>
+
+#include "api/request.h"
+#include "base/err.h"
+#include "base/str.h"
+
+enum stop_reason {
+    STOP_END_TURN, STOP_MAX_TOKENS, STOP_STOP_SEQUENCE, STOP_CONTEXT_WINDOW, STOP_REASONS
+};
+
+struct usage {
+    uint32_t input_tokens, cache_read, cache_creation_5m, cache_creation_1h, output_tokens;
+};
+
+enum gen_event_type {
+    GEN_STARTED, GEN_BLOCK_START, GEN_DELTA, GEN_BLOCK_STOP, GEN_DONE, GEN_FAILED
+};
+
+struct gen_event {
+    enum gen_event_type type;
+    uint32_t block_index;               /* BLOCK_START, DELTA, BLOCK_STOP: counts from 0 */
+    enum block_type block_type;         /* BLOCK_START */
+    struct str text;                    /* DELTA: whole characters; borrowed during the call */
+    enum stop_reason stop_reason;       /* DONE */
+    struct str stop_sequence;           /* DONE, STOP_STOP_SEQUENCE: which one */
+    struct usage usage;                 /* STARTED: the prompt's; DONE: all */
+    struct str prompt;                  /* STARTED: the text the model sees, for --trace only */
+    struct err error;                   /* FAILED */
+};
+
+#endif

@@ -1,0 +1,77 @@
+/* request.h - the body of POST /v1/messages and /v1/messages/count_tokens, decoded and checked.
+ *
+ * request_decode knows every field of the contract. What this server can't do yet is refused with a
+ * 400 that names the field; what has no effect is accepted. Everything points into the exchange's
+ * arena or the body, both of which outlive the request. Validation wording follows the contract:
+ * `path: text`, one violated rule per response, the first found. */
+#ifndef PENSIEVE_API_REQUEST_H
+#define PENSIEVE_API_REQUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/str.h"
+
+enum {
+    REQUEST_MESSAGES_MAX = 100000,
+    REQUEST_STOP_SEQUENCES_MAX = 64,
+    REQUEST_STOP_SEQUENCE_BYTES_MAX = 4096,
+    REQUEST_MODEL_BYTES_MAX = 256,
+    REQUEST_USER_ID_CHARS_MAX = 256,
+};
+
+enum api_version { API_V23, API_V26 };          /* 2023-06-01, 2026-10-21 */
+
+/* What the headers say about how to read the body. */
+struct request_options {
+    enum api_version version;
+    bool strict;                /* the hosted rules: unknown fields are errors */
+    bool count_tokens;          /* max_tokens is not required, nothing is generated */
+    /* In lax mode, called once for each unknown top-level key; may be NULL. */
+    void (*on_unknown)(void *context, struct str key);
+    void *context;
+};
+
+enum role { ROLE_USER, ROLE_ASSISTANT, ROLE_SYSTEM };
+
+enum block_type { BLOCK_TEXT };                 /* later issues add theirs */
+
+struct content_block {
+    enum block_type type;
+    struct str text;
+    bool cache_control;
+};
+
+struct message {
+    enum role role;
+    struct content_block *blocks;
+    size_t blocks_n;
+};
+
+struct message_request {
+    struct str model;                           /* as the client wrote it */
+    struct content_block *system;               /* [system_n]; Claude Code's billing line is left out */
+    size_t system_n;
+    struct message *messages;                   /* same-role neighbours merged, order kept */
+    size_t messages_n;
+    bool prefill;                               /* the last message is the assistant's: continue it */
+    uint32_t max_tokens;
+    bool stream;
+    struct str *stop_sequences;
+    size_t stop_sequences_n;
+    bool has_temperature, has_top_p, has_top_k;
+    double temperature, top_p;
+    int64_t top_k;
+    struct str user_id;                         /* metadata, n == 0: none */
+    struct str previous_message_id;             /* diagnostics */
+    bool context_management;                    /* asked for: answer {"applied_edits":[]} */
+};
+
+const struct message_request *request_decode(struct arena *arena, struct str body,
+                                             const struct request_options *options,
+                                             struct err *err);
+
+#endif

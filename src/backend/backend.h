@@ -1,0 +1,64 @@
+/* backend.h - who answers a request: the engine in this process now; bridges and upstreams later.
+ *
+ * Every call is made on the loop thread and returns at once; events come later, on that thread too.
+ * A generation reports GEN_STARTED (its prompt is checked, measured and admitted) at most once, any
+ * number of block events, then exactly one GEN_DONE or GEN_FAILED, also after a cancel. Until that
+ * event the backend reads the request and its arena; after it the generation is dead and nothing of
+ * the caller's is held. */
+#ifndef PENSIEVE_BACKEND_BACKEND_H
+#define PENSIEVE_BACKEND_BACKEND_H
+
+#include <stdbool.h>
+#include <uv.h>
+
+#include "api/generation.h"
+#include "api/model_card.h"
+#include "api/request.h"
+#include "base/arena.h"
+#include "base/err.h"
+
+struct backend;
+struct generation;
+
+typedef void gen_event_fn(void *context, const struct gen_event *event);
+typedef void count_fn(void *context, uint32_t input_tokens, const struct err *error); /* NULL: fine */
+
+struct backend_status {
+    bool ready;
+    const char *kind;                   /* "native" */
+    const char *cpu;
+    uint32_t queued, running, sequences_max, queue_max;
+    uint64_t kv_bytes_total, kv_bytes_used, kv_bytes_cached;
+    uint64_t prompt_tokens, cached_tokens, output_tokens;
+    double prefill_tps, decode_tps;
+};
+
+struct backend_ops {
+    const char *kind;
+    /* arena: the exchange's; the backend may allocate in it until the last event. */
+    struct generation *(*generate)(struct backend *backend, struct arena *arena,
+                                   const struct message_request *request, gen_event_fn *on_event,
+                                   void *context, struct err *err);
+    /* The same rendering and tokenising as generate; never queued behind generation. The callback
+     * comes exactly once; the arena and request must live until then. */
+    bool (*count)(struct backend *backend, struct arena *arena,
+                  const struct message_request *request, count_fn *on_count, void *context,
+                  struct err *err);
+    void (*pause)(struct generation *generation);   /* the reader is full: hold your tokens */
+    void (*resume)(struct generation *generation);
+    void (*cancel)(struct generation *generation);
+    void (*status)(struct backend *backend, struct backend_status *status);
+    void (*free)(struct backend *backend);          /* no generation may be alive */
+};
+
+struct backend {
+    const struct backend_ops *ops;
+    struct model_card card;
+};
+
+/* The engine in this process. The backend owns the engine from here on. */
+struct engine;
+struct backend *native_new(uv_loop_t *loop, struct engine *engine, struct str model_id,
+                           struct err *err);
+
+#endif

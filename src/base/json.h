@@ -1,0 +1,30 @@
+/* json.h - yyjson behind our limits: hostile JSON in, exact JSON out.
+ *
+ * yyjson is strict about bytes and numbers but iterative and without a depth limit, and it keeps
+ * duplicate keys: depth is refused here (JSON_DEPTH_MAX), duplicates by the reader of an object
+ * (api/request.c), because only it knows which keys there are. */
+#ifndef PENSIEVE_BASE_JSON_H
+#define PENSIEVE_BASE_JSON_H
+
+#include <yyjson.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/str.h"
+
+enum { JSON_DEPTH_MAX = 128 };
+
+/* Parses all of `text`. The document's memory belongs to the arena, and so do its strings.
+ * false: ERR_INVALID, "The request body is not valid JSON: REASON at byte N". */
+bool json_parse(struct arena *arena, struct str text, yyjson_val **root, struct err *err);
+
+static inline struct str json_str(yyjson_val *value)
+{
+    return (struct str){yyjson_get_str(value), yyjson_get_len(value)};
+}
+
+/* Appends s as a JSON string with its quotes. s must be valid UTF-8. */
+bool json_quote(struct buf *out, struct str s);
+
+#endif

@@ -1,0 +1,24 @@
+/* utf8.h - the little of UTF-8 we need ourselves: is it valid, where may it be cut. */
+#ifndef PENSIEVE_BASE_UTF8_H
+#define PENSIEVE_BASE_UTF8_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/str.h"
+
+/* The length of the longest valid prefix (RFC 3629: no surrogates, no overlongs, max U+10FFFF). */
+size_t utf8_valid_prefix(struct str s);
+static inline bool utf8_valid(struct str s) { return utf8_valid_prefix(s) == s.n; }
+
+/* How many bytes at the end of s begin a character that is not complete yet (0 to 3). Only bytes
+ * that may still become a valid character count; broken ones give 0. */
+size_t utf8_incomplete_tail(struct str s);
+
+/* Decodes one character at s (n > 0). Returns its length, or 0 if the bytes are not valid. */
+size_t utf8_decode(struct str s, uint32_t *code_point);
+/* Writes the character, returns its length (1 to 4); 0 for a surrogate or above U+10FFFF. */
+size_t utf8_encode(char out[4], uint32_t code_point);
+
+#endif

@@ -1,0 +1,55 @@
+/* kvcache.h - keys and values of past positions, in pages that sequences share.
+ *
+ * A page holds KV_PAGE positions of one sequence for all layers and KV heads, f16. A full page never
+ * changes: it is named by a hash chain over the exact token ids from the start of the sequence (and
+ * verified token by token, so a collision can't share wrong pages), and sequences with the same
+ * beginning share it by reference count. Pages that nobody references stay findable, least recently
+ * used first to go. Owned by the engine thread; nothing here locks. */
+#ifndef PENSIEVE_ENGINE_KVCACHE_H
+#define PENSIEVE_ENGINE_KVCACHE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "kernels/kernels.h"
+
+struct kv_cache;
+
+/* The memory is reserved, and touched only as pages come into use. */
+struct kv_cache *kv_cache_new(uint32_t layers, uint32_t kv_heads, uint32_t head_dim,
+                              uint64_t bytes_max, struct err *err);
+void kv_cache_free(struct kv_cache *cache);
+
+/* Where one layer and KV head of a page lie: [KV_PAGE][head_dim] half floats. */
+uint16_t *kv_page_k(const struct kv_cache *cache, uint32_t page, uint32_t layer, uint32_t head);
+uint16_t *kv_page_v(const struct kv_cache *cache, uint32_t page, uint32_t layer, uint32_t head);
+
+/* One sequence's view: pages[i] holds positions [i * KV_PAGE, (i + 1) * KV_PAGE). */
+struct kv_table {
+    uint32_t *pages;
+    uint32_t pages_n, capacity;
+    uint32_t length;            /* positions that hold valid keys and values */
+    uint64_t chain;             /* hash chain over the full pages so far */
+};
+
+void kv_table_init(struct kv_table *table);
+/* Takes the longest run of full pages that is cached for this prompt, but always leaves at least
+ * the last token to be computed. Returns the tokens found; table->length is that number. */
+uint32_t kv_table_lookup(struct kv_cache *cache, struct kv_table *table, const int32_t *tokens,
+                         uint32_t n);
+/* Makes room for positions up to `length` (exclusive); evicts unreferenced pages as needed.
+ * false: no page can be had now; what was there stays. */
+bool kv_table_reserve(struct kv_cache *cache, struct kv_table *table, uint32_t length);
+/* Positions up to `length` are now computed; tokens are all of the sequence's from 0. Pages that
+ * became full get their names and can be shared from here on. */
+void kv_table_commit(struct kv_cache *cache, struct kv_table *table, const int32_t *tokens,
+                     uint32_t length);
+/* Gives the pages back; full ones stay cached. */
+void kv_table_release(struct kv_cache *cache, struct kv_table *table);
+
+struct kv_counts { uint64_t total, used, cached, page_bytes; };
+struct kv_counts kv_cache_counts(const struct kv_cache *cache);
+
+#endif

@@ -1,0 +1,90 @@
+/* kernels.h - the arithmetic, as one table of functions chosen at run time.
+ *
+ * scalar.c is the reference and fills the whole table. Each instruction set (avx2.c, avx512.c,
+ * neon.c) exports one const table of what it does better; kernels_select copies scalar's and
+ * overlays them in order. Kernels know nothing of models or tokens, take no locks, allocate
+ * nothing, and are safe to run on several threads over disjoint outputs.
+ *
+ * "Column" is one token's vector: activations are [columns][k], outputs [columns][rows]. */
+#ifndef PENSIEVE_KERNELS_KERNELS_H
+#define PENSIEVE_KERNELS_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "kernels/quant.h"
+
+enum {
+    ACT_GROUP = 32,             /* activations share a scale per 32 numbers */
+    KV_PAGE = 64,               /* positions in a page of keys or of values */
+    HEAD_DIM_MAX = 256,
+    ATTEND_ROWS_MAX = 64,       /* query rows of one attend call */
+};
+
+/* Activations made ready for multiplication, for quantised weights (int8 with a scale and a sum per
+ * group) and for float weights (the floats themselves). acts_init carves it out of storage of
+ * acts_bytes; acts_fill converts. What fields mean beyond f32 is the kernels' own business. */
+struct acts {
+    size_t columns, k;          /* k: numbers a column */
+    const float *f32;           /* borrowed: the source, [columns][stride] */
+    size_t stride;
+    int8_t *q;                  /* [columns][k_padded] */
+    float *scale;               /* [columns][k_padded / 32] */
+    float *sum;                 /* [columns][k_padded / 32]: scale * sum of q: for q4_1's m, q4_0's 8 */
+    size_t k_padded;            /* k rounded up to 32 */
+};
+
+/* One KV head and a tile of query rows. Row i attends to positions [first[i], visible[i]) of the
+ * sequence whose pages are given; each page is [KV_PAGE][head_dim] half floats. */
+struct attend {
+    size_t rows;                /* 1..ATTEND_ROWS_MAX: queries x heads that share this KV head */
+    size_t head_dim;            /* a multiple of 8, at most HEAD_DIM_MAX */
+    const float *const *q;      /* [rows] -> head_dim floats, not yet scaled */
+    float *const *out;          /* [rows] -> head_dim floats */
+    const uint32_t *first, *visible;    /* [rows]; first[i] < visible[i] */
+    const uint16_t *const *k, *const *v;        /* by page number: position p lies in p / KV_PAGE */
+    float scale;                /* 1 / sqrt(head_dim) */
+    float *scratch;             /* attend_scratch_floats(head_dim), one per thread */
+};
+
+struct kernels {
+    const char *isa;            /* "scalar", "avx2", "avx512-vnni", "neon" */
+
+    /* out[n] = the numbers of one stored row. */
+    void (*dequant[QUANT_COUNT])(float *out, const void *row, size_t n);
+
+    /* out[c * out_stride + r] = w[r] . x[c] for r in [row_begin, row_end) and every column c. */
+    void (*matmul[QUANT_COUNT])(float *out, size_t out_stride, const struct matrix *w,
+                                const struct acts *x, size_t row_begin, size_t row_end,
+                                void *scratch);
+
+    /* Fills q, scale and sum of columns [begin, end) from x->f32. */
+    void (*acts_quantize)(struct acts *x, size_t begin, size_t end);
+
+    /* out = x / sqrt(mean(x^2) + eps) * w; out may be x. */
+    void (*rmsnorm)(float *out, const float *x, const float *w, size_t n, float eps);
+    /* Rotates pairs (adjacent: x[2i], x[2i+1]; else the halves x[i], x[i + rotary/2]) of one head by
+     * the angle whose cos and sin are given, [rotary / 2] each. */
+    void (*rope)(float *x, const float *cos, const float *sin, size_t rotary, bool adjacent);
+    void (*silu_mul)(float *gate, const float *up, size_t n);   /* gate = silu(gate) * up */
+    void (*add)(float *x, const float *y, size_t n);            /* x += y */
+    void (*attend)(const struct attend *job);
+    void (*f32_to_f16)(uint16_t *out, const float *x, size_t n);
+    void (*f16_to_f32)(float *out, const uint16_t *x, size_t n);
+    /* In place: x = exp(x - max) and returns their sum (the caller divides). */
+    float (*softmax_exp)(float *x, size_t n);
+};
+
+/* name: NULL for the best this CPU can run. ERR_USAGE names what can be had. The table is static. */
+const struct kernels *kernels_select(const char *name, struct err *err);
+/* The i-th table of this build that this CPU can run, scalar first; NULL past the end. */
+const struct kernels *kernels_nth(size_t i);
+
+size_t acts_bytes(size_t k, size_t columns);            /* storage, to be aligned to 64 */
+void acts_init(struct acts *x, void *storage, size_t k, size_t columns);
+size_t matmul_scratch_bytes(size_t k);                  /* of one thread, for the widest k */
+size_t attend_scratch_floats(size_t head_dim);
+
+#endif
