@@ -36,7 +36,9 @@ struct kv_table {
 
 void kv_table_init(struct kv_table *table);
 /* Takes the longest run of full pages that is cached for this prompt, but always leaves at least
- * the last token to be computed. Returns the tokens found; table->length is that number. */
+ * the last token to be computed. Returns the tokens found, by which table->length has grown. May be
+ * asked again while length is at the end of a page, when others may have computed more of the same
+ * prompt: what is found then takes the place of pages that were reserved. */
 uint32_t kv_table_lookup(struct kv_cache *cache, struct kv_table *table, const int32_t *tokens,
                          uint32_t n);
 /* Makes room for positions up to `length` (exclusive); evicts unreferenced pages as needed.
