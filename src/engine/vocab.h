@@ -36,8 +36,9 @@ struct vocab_source {
 };
 
 struct vocab;
+struct pretokenizer;
 struct vocab *vocab_new(const struct vocab_source *source, struct err *err);
-void vocab_free(struct vocab *vocab);
+void vocab_free(struct vocab *vocab);           /* NULL is allowed */
 
 size_t vocab_size(const struct vocab *vocab);
 struct str vocab_bytes(const struct vocab *vocab, int32_t id);      /* what the token writes */
@@ -48,5 +49,21 @@ int32_t vocab_bos(const struct vocab *vocab);               /* -1: none */
 int32_t vocab_eos(const struct vocab *vocab);
 bool vocab_adds_bos(const struct vocab *vocab);
 const char *vocab_kind(const struct vocab *vocab);          /* "gpt2/smollm" */
+
+/* What the tokenizer needs. */
+
+/* The token of one byte, or -1: vocabularies that were trained on text alone lack some. */
+int32_t vocab_byte(const struct vocab *vocab, uint8_t byte);
+/* The ordinary token that writes exactly these bytes, or -1. */
+int32_t vocab_word(const struct vocab *vocab, struct str bytes);
+/* Whether two neighbours merge: into which token, and how early (0 is the first rule). */
+bool vocab_merge(const struct vocab *vocab, int32_t left, int32_t right, uint32_t *rank,
+                 int32_t *merged);
+/* Tokens that are found by their spelling before anything else, sorted by spelling as bytes. */
+const int32_t *vocab_spelled(const struct vocab *vocab, size_t *n);
+/* Of those: means something to the model or the template, so plain text must never become it. The
+ * others (runs of spaces and the like) are text and are found everywhere. */
+bool vocab_is_special(const struct vocab *vocab, int32_t id);
+const struct pretokenizer *vocab_pretokenizer(const struct vocab *vocab);
 
 #endif
