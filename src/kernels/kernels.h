@@ -21,19 +21,26 @@ enum {
     KV_PAGE = 64,               /* positions in a page of keys or of values */
     HEAD_DIM_MAX = 256,
     ATTEND_ROWS_MAX = 64,       /* query rows of one attend call */
+    MATMUL_ROWS = 24,           /* row ranges of matmul are best multiples of this */
 };
 
-/* Activations made ready for multiplication, for quantised weights (int8 with a scale and a sum per
- * group) and for float weights (the floats themselves). acts_init carves it out of storage of
- * acts_bytes; acts_fill converts. What fields mean beyond f32 is the kernels' own business. */
+/* Activations made ready for multiplication. Float weights read f32 alone; quantised weights read
+ * what acts_quantize makes of it: int8 with a scale and a sum for each group of ACT_GROUP numbers.
+ *
+ * acts_init carves q, scale, sum and halves out of storage; then the caller sets f32, stride and
+ * columns (up to the number it was made for) and must not change them between acts_quantize and the
+ * last matmul. Columns stand in panels of acts_lanes(columns): within a panel, `lanes` times 4
+ * numbers of each column alternate, so that one vector holds 4 numbers of each of several columns.
+ * acts_at and acts_group_at (acts.h) say where a number and a group's scale lie. */
 struct acts {
     size_t columns, k;          /* k: numbers a column */
     const float *f32;           /* borrowed: the source, [columns][stride] */
     size_t stride;
-    int8_t *q;                  /* [columns][k_padded] */
-    float *scale;               /* [columns][k_padded / 32] */
-    float *sum;                 /* [columns][k_padded / 32]: scale * sum of q: for q4_1's m, q4_0's 8 */
-    size_t k_padded;            /* k rounded up to 32 */
+    int8_t *q;                  /* [panel][k_padded / 4][lanes][4], within +-127 */
+    float *scale;               /* [panel][k_padded / ACT_GROUP][lanes] */
+    float *sum;                 /* like scale: scale * sum of q */
+    int16_t *halves;            /* like scale, 2 each: sums of q over the group's 16 and 16 */
+    size_t k_padded;            /* k rounded up to ACT_GROUP; q is zero from k on */
 };
 
 /* One KV head and a tile of query rows. Row i attends to positions [first[i], visible[i]) of the
@@ -46,11 +53,11 @@ struct attend {
     const uint32_t *first, *visible;    /* [rows]; first[i] < visible[i] */
     const uint16_t *const *k, *const *v;        /* by page number: position p lies in p / KV_PAGE */
     float scale;                /* 1 / sqrt(head_dim) */
-    float *scratch;             /* attend_scratch_floats(head_dim), one per thread */
+    float *scratch;             /* attend_scratch_floats(head_dim), aligned to 64, one per thread */
 };
 
 struct kernels {
-    const char *isa;            /* "scalar", "avx2", "avx512-vnni", "neon" */
+    const char *isa;            /* "scalar", "avx2", "avx512-vnni", "neon", "neon-dotprod" */
 
     /* out[n] = the numbers of one stored row. */
     void (*dequant[QUANT_COUNT])(float *out, const void *row, size_t n);
@@ -60,7 +67,7 @@ struct kernels {
                                 const struct acts *x, size_t row_begin, size_t row_end,
                                 void *scratch);
 
-    /* Fills q, scale and sum of columns [begin, end) from x->f32. */
+    /* Makes columns [begin, end) of x from x->f32. Disjoint ranges may be made in parallel. */
     void (*acts_quantize)(struct acts *x, size_t begin, size_t end);
 
     /* out = x / sqrt(mean(x^2) + eps) * w; out may be x. */
@@ -84,7 +91,7 @@ const struct kernels *kernels_nth(size_t i);
 
 size_t acts_bytes(size_t k, size_t columns);            /* storage, to be aligned to 64 */
 void acts_init(struct acts *x, void *storage, size_t k, size_t columns);
-size_t matmul_scratch_bytes(size_t k);                  /* of one thread, for the widest k */
+size_t matmul_scratch_bytes(size_t k);      /* of one thread, for the widest k; aligned to 64 */
 size_t attend_scratch_floats(size_t head_dim);
 
 #endif

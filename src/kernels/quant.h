@@ -9,6 +9,7 @@
 #ifndef PENSIEVE_KERNELS_QUANT_H
 #define PENSIEVE_KERNELS_QUANT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,7 @@ struct quant_info {
     const char *name;           /* "q4_1" */
     uint32_t ggml_type;         /* the number in a GGUF file */
     uint16_t block, bytes;      /* numbers in a block, bytes of a block */
+    bool floats;                /* multiplied as floats: its matmul needs no acts_quantize */
 };
 
 extern const struct quant_info quants[QUANT_COUNT];

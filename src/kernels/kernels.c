@@ -1,0 +1,151 @@
+/* kernels.c - which table this CPU gets: scalar, overlaid by each instruction set it has.
+ *
+ * The hard thing is to ask the operating system too: a CPU may have AVX-512 whose registers the
+ * system doesn't save. The compiler's own check looks at both. */
+#include "kernels/kernels.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/acts.h"
+#include "kernels/isa.h"
+
+#if defined(KERNELS_X86)
+#include <cpuid.h>
+#elif defined(KERNELS_ARM) && defined(__linux__)
+#include <sys/auxv.h>
+#include <asm/hwcap.h>
+#endif
+
+enum { TABLES_MAX = 4 };
+
+static struct kernels tables[TABLES_MAX];
+static size_t tables_n;
+static pthread_once_t tables_once = PTHREAD_ONCE_INIT;
+
+void kernels_overlay(struct kernels *table, const struct kernels *over)
+{
+    table->isa = over->isa;
+    for (size_t i = 0; i < QUANT_COUNT; i++) {
+        if (over->dequant[i])
+            table->dequant[i] = over->dequant[i];
+        if (over->matmul[i])
+            table->matmul[i] = over->matmul[i];
+    }
+    if (over->acts_quantize)
+        table->acts_quantize = over->acts_quantize;
+    if (over->rmsnorm)
+        table->rmsnorm = over->rmsnorm;
+    if (over->rope)
+        table->rope = over->rope;
+    if (over->silu_mul)
+        table->silu_mul = over->silu_mul;
+    if (over->add)
+        table->add = over->add;
+    if (over->attend)
+        table->attend = over->attend;
+    if (over->f32_to_f16)
+        table->f32_to_f16 = over->f32_to_f16;
+    if (over->f16_to_f32)
+        table->f16_to_f32 = over->f16_to_f32;
+    if (over->softmax_exp)
+        table->softmax_exp = over->softmax_exp;
+}
+
+/* A set that builds on the one before it stands right after it. */
+static void tables_push(const struct kernels *over)
+{
+    tables[tables_n] = tables_n ? tables[tables_n - 1] : kernels_scalar;
+    kernels_overlay(&tables[tables_n], over);
+    tables_n++;
+}
+
+#if defined(KERNELS_X86)
+static bool cpu_has_f16c(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
+
+static void tables_fill(void)
+{
+    tables_push(&kernels_scalar);
+#if defined(KERNELS_X86)
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !cpu_has_f16c())
+        return;
+    tables_push(&kernels_avx2);
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vnni"))
+        tables_push(&kernels_avx512_vnni);
+#elif defined(KERNELS_ARM)
+    tables_push(&kernels_neon);
+#if defined(__APPLE__)
+    tables_push(&kernels_neon_dotprod);     /* every Apple chip has it */
+#elif defined(__linux__)
+    if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP)
+        tables_push(&kernels_neon_dotprod);
+#endif
+#endif
+}
+
+const struct kernels *kernels_nth(size_t i)
+{
+    pthread_once(&tables_once, tables_fill);
+    return i < tables_n ? &tables[i] : NULL;
+}
+
+const struct kernels *kernels_select(const char *name, struct err *err)
+{
+    char names[128] = "";
+    const struct kernels *table, *best = NULL;
+    for (size_t i = 0; (table = kernels_nth(i)); i++) {
+        if (name && strcmp(name, table->isa) == 0)
+            return table;
+        size_t n = strlen(names);
+        snprintf(names + n, sizeof names - n, "%s%s", i ? ", " : "", table->isa);
+        best = table;
+    }
+    if (!name)
+        return best;
+    err_set(err, ERR_USAGE, "no kernels named \"%.32s\"; this machine can run %s", name, names);
+    return NULL;
+}
+
+static size_t round_up(size_t n, size_t to)
+{
+    return (n + to - 1) / to * to;
+}
+
+enum { CACHE_LINE = 64 };
+
+static size_t acts_part(size_t n)
+{
+    return round_up(n, CACHE_LINE);
+}
+
+size_t acts_bytes(size_t k, size_t columns)
+{
+    size_t all = round_up(columns, ACT_LANES_MAX), padded = round_up(k, ACT_GROUP);
+    size_t groups = all * (padded / ACT_GROUP);
+    return acts_part(all * padded) + 2 * acts_part(groups * sizeof(float)) +
+           acts_part(groups * 2 * sizeof(int16_t));
+}
+
+void acts_init(struct acts *x, void *storage, size_t k, size_t columns)
+{
+    size_t all = round_up(columns, ACT_LANES_MAX), padded = round_up(k, ACT_GROUP);
+    size_t groups = all * (padded / ACT_GROUP);
+    char *at = storage;
+    *x = (struct acts){.columns = columns, .k = k, .stride = k, .k_padded = padded};
+    x->q = (int8_t *)at;
+    at += acts_part(all * padded);
+    x->scale = (float *)at;
+    at += acts_part(groups * sizeof(float));
+    x->sum = (float *)at;
+    at += acts_part(groups * sizeof(float));
+    x->halves = (int16_t *)at;
+}
