@@ -11,7 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { MATCH_STEPS_MAX = 50 * 1000 * 1000, MATCH_HEAP_KIB_MAX = 64 * 1024, JIT_STACK_MAX = 1 << 20 };
+enum { MATCH_STEPS_MAX = 50 * 1000 * 1000, MATCH_HEAP_KIB_MAX = 64 * 1024,
+       JIT_STACK_MIN = 32 << 10, JIT_STACK_MAX = 1 << 20 };
 
 #define SPACE "\\x09-\\x0d\\x20\\x85\\xa0\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}" \
               "\\x{205f}\\x{3000}"
@@ -119,62 +120,60 @@ bool pretokenizer_whole_words(const struct pretokenizer *pretokenizer)
     return pretokenizer->row->whole_words;
 }
 
-/* What one call of split needs of PCRE2; made for the call, so that threads share only the code. */
-struct matcher {
+struct splitter {
+    const pcre2_code *code;
     pcre2_match_data *data;
     pcre2_match_context *context;
-    pcre2_jit_stack *stack;
+    pcre2_jit_stack *stack;                     /* NULL without JIT */
 };
 
-static void matcher_release(struct matcher *matcher)
+struct splitter *splitter_new(const struct pretokenizer *pretokenizer, struct err *err)
 {
-    pcre2_jit_stack_free(matcher->stack);
-    pcre2_match_context_free(matcher->context);
-    pcre2_match_data_free(matcher->data);
+    struct splitter *splitter = calloc(1, sizeof *splitter);
+
+    if (splitter) {
+        *splitter = (struct splitter){
+            .code = pretokenizer->code,
+            .data = pcre2_match_data_create(1, NULL),
+            .context = pcre2_match_context_create(NULL),
+            .stack = pcre2_jit_stack_create(JIT_STACK_MIN, JIT_STACK_MAX, NULL),
+        };
+    }
+    if (!splitter || !splitter->data || !splitter->context) {
+        splitter_free(splitter);
+        err_set(err, ERR_INTERNAL, "out of memory");
+        return NULL;
+    }
+    pcre2_set_match_limit(splitter->context, MATCH_STEPS_MAX);
+    pcre2_set_heap_limit(splitter->context, MATCH_HEAP_KIB_MAX);
+    if (splitter->stack)
+        pcre2_jit_stack_assign(splitter->context, NULL, splitter->stack);
+    return splitter;
 }
 
-static bool matcher_init(struct matcher *matcher, struct err *err)
+void splitter_free(struct splitter *splitter)
 {
-    *matcher = (struct matcher){.data = pcre2_match_data_create(1, NULL),
-                                .context = pcre2_match_context_create(NULL),
-                                .stack = pcre2_jit_stack_create(32 * 1024, JIT_STACK_MAX, NULL)};
-    if (!matcher->data || !matcher->context) {
-        matcher_release(matcher);
-        return err_set(err, ERR_INTERNAL, "out of memory");
-    }
-    pcre2_set_match_limit(matcher->context, MATCH_STEPS_MAX);
-    pcre2_set_heap_limit(matcher->context, MATCH_HEAP_KIB_MAX);
-    if (matcher->stack)
-        pcre2_jit_stack_assign(matcher->context, NULL, matcher->stack);
+    if (!splitter)
+        return;
+    pcre2_jit_stack_free(splitter->stack);
+    pcre2_match_context_free(splitter->context);
+    pcre2_match_data_free(splitter->data);
+    free(splitter);
+}
+
+bool splitter_next(struct splitter *splitter, struct str text, size_t at, struct str *word,
+                   struct err *err)
+{
+    const int found = pcre2_match(splitter->code, (PCRE2_SPTR)text.s, text.n, at,
+                                  PCRE2_NO_UTF_CHECK, splitter->data, splitter->context);
+    const PCRE2_SIZE *span = pcre2_get_ovector_pointer(splitter->data);
+
+    if (found < 0 && found != PCRE2_ERROR_NOMATCH)
+        return err_set(err, ERR_INVALID, "the text can't be split into words (PCRE2 error %d)",
+                       found);
+    size_t end = text.n;
+    if (found >= 0)                             /* what no alternative takes is a word too */
+        end = span[0] > at ? span[0] : span[1];
+    *word = (struct str){text.s + at, end - at};
     return true;
-}
-
-bool pretokenizer_split(const struct pretokenizer *pretokenizer, struct str text,
-                        bool (*word)(void *context, struct str word), void *context,
-                        struct err *err)
-{
-    struct matcher matcher;
-    bool ok = true;
-    size_t at = 0;
-
-    if (!matcher_init(&matcher, err))
-        return false;
-    const PCRE2_SIZE *span = pcre2_get_ovector_pointer(matcher.data);
-    while (ok && at < text.n) {
-        const int found = pcre2_match(pretokenizer->code, (PCRE2_SPTR)text.s, text.n, at,
-                                      PCRE2_NO_UTF_CHECK, matcher.data, matcher.context);
-        if (found < 0 && found != PCRE2_ERROR_NOMATCH) {
-            ok = err_set(err, ERR_INVALID, "the text can't be split into words (PCRE2 error %d)",
-                         found);
-            break;
-        }
-        const size_t begin = found < 0 ? text.n : span[0], end = found < 0 ? text.n : span[1];
-        if (begin > at)                         /* what no alternative takes is a word too */
-            ok = word(context, (struct str){text.s + at, begin - at});
-        if (ok && end > begin)
-            ok = word(context, (struct str){text.s + begin, end - begin});
-        at = end > at ? end : text.n;
-    }
-    matcher_release(&matcher);
-    return ok;
 }

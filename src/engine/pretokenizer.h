@@ -20,10 +20,13 @@ const char *pretokenizer_name(const struct pretokenizer *pretokenizer);
 /* A word that is a token as it stands is that token, whatever the merges say. */
 bool pretokenizer_whole_words(const struct pretokenizer *pretokenizer);
 
-/* Calls word for each piece of text, in order and without gaps, until it returns false. text must
- * be valid UTF-8. false: word said so, or the pattern gave up (then err is filled). */
-bool pretokenizer_split(const struct pretokenizer *pretokenizer, struct str text,
-                        bool (*word)(void *context, struct str word), void *context,
-                        struct err *err);
+/* One walk over text; several may use one pretokenizer at once. */
+struct splitter;
+struct splitter *splitter_new(const struct pretokenizer *pretokenizer, struct err *err);
+void splitter_free(struct splitter *splitter);
+/* The word that begins at `at` (less than text.n): never empty, words follow each other without
+ * gaps. text must be valid UTF-8. false: the pattern gave up at a limit. */
+bool splitter_next(struct splitter *splitter, struct str text, size_t at, struct str *word,
+                   struct err *err);
 
 #endif

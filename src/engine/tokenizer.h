@@ -5,7 +5,13 @@
 #include "engine/vocab.h"
 #include "pensieve/engine.h"
 
-/* See engine_tokenize for the rules. Invalid UTF-8 in text is tokenised byte by byte. */
+enum {
+    TOKENIZER_TEXT_BYTES_MAX = 128 << 20,
+    TOKENIZER_WORD_BYTES_MAX = 256 << 10,   /* a longer word is cut here, at a character */
+};
+
+/* See engine_tokenize for the rules. Invalid UTF-8 in text is tokenised byte by byte. A character
+ * with a byte that no token of the vocabulary writes becomes U+FFFD. */
 bool tokenizer_encode(const struct vocab *vocab, struct arena *arena, struct str text,
                       const struct plain_range *plain, size_t plain_n, bool add_bos,
                       struct tokens *out, struct err *err);
