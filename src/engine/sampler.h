@@ -14,7 +14,8 @@ struct sampler {
 };
 
 void sampler_init(struct sampler *sampler, struct sampling settings);
-/* scratch: sampler_scratch_bytes(n). Ties go to the lower id; NaN is never chosen. */
+/* scratch: sampler_scratch_bytes(n), aligned to 8. Ties go to the lower id; NaN and -infinity are
+ * never chosen. -1: there is nothing else. */
 int32_t sampler_next(struct sampler *sampler, const float *logits, size_t n, void *scratch);
 size_t sampler_scratch_bytes(size_t n);
 
