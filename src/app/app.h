@@ -1,0 +1,61 @@
+/* app.h - the commands of the program: one row each in commands[], one cmd_*.c each. */
+#ifndef PENSIEVE_APP_APP_H
+#define PENSIEVE_APP_APP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "app/config.h"
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/str.h"
+#include "pensieve/engine.h"
+
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_WRONG_USE = 2 };
+enum { APP_INPUT_BYTES_MAX = 64 << 20 };        /* a text or request given to tokens and prompt */
+
+struct command {
+    const char *name;
+    enum command_bit bit;
+    size_t args_max;            /* plain words it takes */
+    const char *usage;          /* "check [options] MODEL" */
+    const char *summary;        /* one line */
+    const char *details;        /* a few lines for its own --help */
+    /* false: err says why, and the program ends with EXIT_FAILED (EXIT_WRONG_USE: ERR_USAGE). */
+    bool (*run)(const struct config *config, struct arena *arena, struct err *err);
+};
+
+extern const struct command commands[];
+extern const size_t commands_n;
+
+bool cmd_serve(const struct config *config, struct arena *arena, struct err *err);
+bool cmd_bench(const struct config *config, struct arena *arena, struct err *err);
+bool cmd_tokens(const struct config *config, struct arena *arena, struct err *err);
+bool cmd_prompt(const struct config *config, struct arena *arena, struct err *err);
+bool cmd_check(const struct config *config, struct arena *arena, struct err *err);
+bool cmd_options(const struct config *config, struct arena *arena, struct err *err);
+
+/* help.c */
+void help_print(FILE *out);
+void help_command(FILE *out, const struct command *command);
+void help_options_markdown(FILE *out);
+void help_options_man(FILE *out);
+
+/* model.c: the engine as the options describe it. A file that isn't there comes with what to do. */
+struct engine *app_engine_open(const struct config *config, const char *model_path,
+                               struct err *err);
+uint32_t app_threads(const struct config *config);      /* 0 turned into this machine's number */
+struct str app_model_id(const struct config *config);   /* --model-id, or the file's name */
+
+/* sequence.c: one sequence from its prompt to its end, waited for. text: what it wrote is appended;
+ * may be NULL. A sequence that failed is an error. */
+struct buf;
+bool app_sequence(struct engine *engine, const struct tokens *prompt, uint32_t max_tokens,
+                  struct sampling sampling, struct buf *text, struct sequence_result *result,
+                  struct err *err);
+
+/* input.c: all of a file, or of standard input where path is "-" or NULL. */
+bool app_read(struct arena *arena, const char *path, struct str *out, struct err *err);
+
+#endif

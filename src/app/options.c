@@ -1,0 +1,127 @@
+/* options.c - the rows. To add an option: its field in struct config, and its row here. */
+#include "app/config.h"
+
+#define KIB ((uint64_t)1 << 10)
+#define MIB ((uint64_t)1 << 20)
+#define GIB ((uint64_t)1 << 30)
+#define TIB ((uint64_t)1 << 40)
+#define SECOND ((uint64_t)1000)
+#define MINUTE (60 * SECOND)
+#define HOUR (60 * MINUTE)
+
+#define FIELD(name) offsetof(struct config, name)
+#define FOR_ENGINE (FOR_SERVE | FOR_BENCH | FOR_TOKENS | FOR_PROMPT | FOR_CHECK)
+#define FOR_STEPS (FOR_SERVE | FOR_BENCH | FOR_CHECK)       /* commands that run the model */
+
+const struct option options[] = {
+    {.name = "model", .type = OPTION_TEXT, .offset = FIELD(model),
+     .commands = FOR_SERVE | FOR_BENCH | FOR_TOKENS | FOR_PROMPT,
+     .fallback = "models/SmolLM2-135M-Instruct.Q4_1.gguf", .metavar = "PATH",
+     .section = "Model and engine", .help = "the model to load: a GGUF file"},
+    {.name = "model-id", .type = OPTION_TEXT, .offset = FIELD(model_id), .commands = FOR_SERVE,
+     .fallback = "", .metavar = "ID",
+     .help = "its name in the API (default: the file's name without .gguf)"},
+    {.name = "context", .type = OPTION_NUMBER, .offset = FIELD(context), .commands = FOR_ENGINE,
+     .fallback = "0", .min = 0, .max = 1 << 24, .metavar = "TOKENS",
+     .help = "tokens a conversation may hold; 0: what the model was trained for"},
+    {.name = "threads", .type = OPTION_NUMBER, .offset = FIELD(threads), .commands = FOR_STEPS,
+     .fallback = "0", .min = 0, .max = 256, .metavar = "N",
+     .help = "threads that compute; 0: one for each core"},
+    {.name = "cpu", .type = OPTION_TEXT, .offset = FIELD(cpu), .commands = FOR_STEPS,
+     .fallback = "", .metavar = "NAME",
+     .help = "kernels to use (scalar, avx2, avx512-vnni, neon); default: the fastest that runs"},
+    {.name = "kv-memory", .type = OPTION_BYTES, .offset = FIELD(kv_memory), .commands = FOR_STEPS,
+     .fallback = "1GiB", .min = MIB, .max = 64 * TIB, .metavar = "BYTES",
+     .help = "memory for keys and values of all conversations; at least one context is given"},
+    {.name = "prefill-chunk", .type = OPTION_NUMBER, .offset = FIELD(prefill_chunk),
+     .commands = FOR_STEPS, .fallback = "256", .min = 1, .max = 8192, .metavar = "TOKENS",
+     .help = "prompt tokens computed in one step at most"},
+    {.name = "sequences-max", .type = OPTION_NUMBER, .offset = FIELD(sequences_max),
+     .commands = FOR_SERVE, .fallback = "64", .min = 1, .max = 1024, .metavar = "N",
+     .help = "answers generated at the same time"},
+    {.name = "queue-max", .type = OPTION_NUMBER, .offset = FIELD(queue_max), .commands = FOR_SERVE,
+     .fallback = "256", .min = 1, .max = 65536, .metavar = "N",
+     .help = "requests that may wait for their turn; more are answered 529"},
+
+    {.name = "host", .type = OPTION_TEXT, .offset = FIELD(host), .commands = FOR_SERVE,
+     .fallback = "127.0.0.1", .metavar = "ADDRESS", .section = "Server",
+     .help = "the address to listen on; beyond this machine only with a key of your own"},
+    {.name = "port", .type = OPTION_NUMBER, .offset = FIELD(port), .commands = FOR_SERVE,
+     .fallback = "7777", .min = 0, .max = 65535, .metavar = "N",
+     .help = "the port to listen on; 0: any free one"},
+    {.name = "key", .type = OPTION_LIST, .offset = FIELD(keys), .commands = FOR_SERVE,
+     .fallback = "", .metavar = "KEY",
+     .help = "an accepted API key, repeatable (default: pensieve-local-token)"},
+    {.name = "key-file", .type = OPTION_TEXT, .offset = FIELD(key_file), .commands = FOR_SERVE,
+     .fallback = "", .metavar = "PATH", .help = "a file with accepted keys, one a line"},
+    {.name = "require-key", .type = OPTION_BOOL, .offset = FIELD(require_key),
+     .commands = FOR_SERVE, .fallback = "yes",
+     .help = "ask clients for a key; --no-require-key answers everyone on this machine"},
+    {.name = "allow-host", .type = OPTION_LIST, .offset = FIELD(allowed_hosts),
+     .commands = FOR_SERVE, .fallback = "", .metavar = "NAME",
+     .help = "a Host name to answer to besides localhost, repeatable"},
+    {.name = "allow-origin", .type = OPTION_LIST, .offset = FIELD(allowed_origins),
+     .commands = FOR_SERVE, .fallback = "", .metavar = "ORIGIN",
+     .help = "a browser origin to answer besides this machine's own, repeatable"},
+    {.name = "strict", .type = OPTION_BOOL, .offset = FIELD(strict), .commands = FOR_SERVE,
+     .fallback = "no", .help = "the hosted API's rules: unknown fields and headers are errors"},
+
+    {.name = "head-bytes-max", .type = OPTION_BYTES, .offset = FIELD(head_bytes_max),
+     .commands = FOR_SERVE, .fallback = "64KiB", .min = KIB, .max = 16 * MIB, .metavar = "BYTES",
+     .section = "Limits and times", .help = "request line and headers"},
+    {.name = "body-bytes-max", .type = OPTION_BYTES, .offset = FIELD(body_bytes_max),
+     .commands = FOR_SERVE, .fallback = "32MiB", .min = KIB, .max = 4 * GIB, .metavar = "BYTES",
+     .help = "a request's body; larger ones are answered 413"},
+    {.name = "connections-max", .type = OPTION_NUMBER, .offset = FIELD(connections_max),
+     .commands = FOR_SERVE, .fallback = "4096", .min = 1, .max = 1000000, .metavar = "N",
+     .help = "connections open at the same time"},
+    {.name = "head-timeout", .type = OPTION_TIME, .offset = FIELD(head_timeout_ms),
+     .commands = FOR_SERVE, .fallback = "10s", .min = 100, .max = HOUR, .metavar = "TIME",
+     .help = "time a client has to send its headers"},
+    {.name = "body-timeout", .type = OPTION_TIME, .offset = FIELD(body_timeout_ms),
+     .commands = FOR_SERVE, .fallback = "60s", .min = 100, .max = HOUR, .metavar = "TIME",
+     .help = "time a client has to send its body"},
+    {.name = "idle-timeout", .type = OPTION_TIME, .offset = FIELD(idle_timeout_ms),
+     .commands = FOR_SERVE, .fallback = "5min", .min = 100, .max = 24 * HOUR, .metavar = "TIME",
+     .help = "how long a connection may wait for its next request"},
+    {.name = "ping", .type = OPTION_TIME, .offset = FIELD(ping_ms), .commands = FOR_SERVE,
+     .fallback = "5s", .min = 100, .max = HOUR, .metavar = "TIME",
+     .help = "a ping event after so much silence in a stream"},
+    {.name = "keepalive", .type = OPTION_TIME, .offset = FIELD(keepalive_ms),
+     .commands = FOR_SERVE, .fallback = "20s", .min = 100, .max = HOUR, .metavar = "TIME",
+     .help = "an event that Claude Code counts as life, after so much silence (it gives up at 300s)"},
+    {.name = "drain", .type = OPTION_TIME, .offset = FIELD(drain_ms), .commands = FOR_SERVE,
+     .fallback = "30s", .min = 0, .max = HOUR, .metavar = "TIME",
+     .help = "how long running answers may go on after SIGTERM"},
+
+    {.name = "log", .type = OPTION_CHOICE, .offset = FIELD(log_level),
+     .commands = FOR_ENGINE, .fallback = "info", .metavar = "debug|info|warn|error|off",
+     .section = "Seeing what happens", .help = "the least important lines to write to standard error"},
+    {.name = "trace", .type = OPTION_TEXT, .offset = FIELD(trace_dir), .commands = FOR_SERVE,
+     .fallback = "", .metavar = "DIR",
+     .help = "write each exchange, prompts included, to a readable file there"},
+
+    {.name = "config", .type = OPTION_TEXT, .offset = FIELD(config_file), .commands = FOR_ENGINE,
+     .reach = NOT_FROM_FILE, .fallback = "", .metavar = "PATH", .section = "Configuration file",
+     .help = "the file to read (default: ~/.config/pensieve/pensieve.conf, if there is one)"},
+
+    {.name = "plain", .type = OPTION_BOOL, .offset = FIELD(plain), .commands = FOR_TOKENS,
+     .reach = FLAG_ONLY, .fallback = "no", .section = "Single commands",
+     .help = "tokens: the spelling of a control token is text like any other"},
+    {.name = "json", .type = OPTION_BOOL, .offset = FIELD(json), .commands = FOR_BENCH,
+     .reach = FLAG_ONLY, .fallback = "no", .help = "bench: one JSON object instead of a table"},
+    {.name = "lengths", .type = OPTION_LIST, .offset = FIELD(lengths), .commands = FOR_BENCH,
+     .reach = FLAG_ONLY, .fallback = "", .metavar = "N",
+     .help = "bench: a prompt length, repeatable (default: 1, then doubling from 128)"},
+    {.name = "decode", .type = OPTION_NUMBER, .offset = FIELD(decode_tokens),
+     .commands = FOR_BENCH, .reach = FLAG_ONLY, .fallback = "64", .min = 2, .max = 4096,
+     .metavar = "N", .help = "bench: tokens to decode after each prompt"},
+    {.name = "rounds", .type = OPTION_NUMBER, .offset = FIELD(rounds), .commands = FOR_BENCH,
+     .reach = FLAG_ONLY, .fallback = "3", .min = 1, .max = 1000, .metavar = "N",
+     .help = "bench: measure so often, report the medians"},
+    {.name = "format", .type = OPTION_CHOICE, .offset = FIELD(format), .commands = FOR_OPTIONS,
+     .reach = FLAG_ONLY, .fallback = "text", .metavar = "text|markdown|man",
+     .help = "options: how to write the table"},
+};
+
+const size_t options_n = sizeof(options) / sizeof(options[0]);

@@ -1,0 +1,339 @@
+/* test_config.c - where a value comes from, which one wins, and what a wrong one is told. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "app/config.h"
+
+#define WORDS_MAX 8
+
+struct fixture {
+    struct arena *arena;
+    struct config config;
+    struct err err;
+    char directory[64];         /* with pensieve/pensieve.conf, where a test writes one */
+    char home[128];             /* "XDG_CONFIG_HOME=..." */
+};
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    f->arena = arena_new(4096);
+    snprintf(f->directory, sizeof(f->directory), "%s/pensieve-test-XXXXXX",
+             getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+    assert_non_null(mkdtemp(f->directory));
+    snprintf(f->home, sizeof(f->home), "XDG_CONFIG_HOME=%s", f->directory);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    char command[128];
+    snprintf(command, sizeof(command), "rm -r '%s'", f->directory);
+    int rc = system(command);
+    arena_free(f->arena);
+    free(f);
+    return rc;
+}
+
+static const char *write_file(struct fixture *f, const char *name, const char *text, size_t n)
+{
+    const char *path = arena_printf(f->arena, "%s/%s", f->directory, name).s;
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_int_equal(fwrite(text, 1, n, file), n);
+    assert_int_equal(fclose(file), 0);
+    return path;
+}
+
+/* One file, up to one variable, and flags as one string of words. NULL: none. */
+static bool load(struct fixture *f, const char *file, const char *variable, const char *flags)
+{
+    char *argv[WORDS_MAX];
+    char *envp[] = {f->home, (char *)(uintptr_t)variable, NULL};
+    size_t argc = 0;
+    char *text = arena_cstr(f->arena, str_of(flags ? flags : "")), *rest;
+    for (char *word = strtok_r(text, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
+        assert_true(argc < WORDS_MAX);
+        argv[argc++] = word;
+    }
+    if (file) {
+        write_file(f, "test.conf", file, strlen(file));
+        assert_true(argc + 1 < WORDS_MAX);
+        argv[argc++] = arena_cstr(f->arena, arena_printf(f->arena, "--config=%s/test.conf",
+                                                         f->directory));
+    }
+    f->err = (struct err){0};
+    return config_load(&f->config, f->arena, FOR_SERVE, argv, argc, envp, &f->err);
+}
+
+#define assert_refused(f, file, variable, flags, told)                                             \
+    do {                                                                                           \
+        assert_false(load(f, file, variable, flags));                                              \
+        assert_int_equal((f)->err.code, ERR_USAGE);                                                \
+        assert_string_equal((f)->err.text, told);                                                  \
+    } while (0)
+
+static void defaults_are_inside_their_bounds(void **state)
+{
+    struct fixture *f = *state;
+    assert_true(load(f, NULL, NULL, NULL));
+    assert_int_equal(f->config.port, 7777);
+    assert_string_equal(f->config.host, "127.0.0.1");
+    assert_int_equal(f->config.kv_memory, 1ull << 30);
+    assert_int_equal(f->config.ping_ms, 5000);
+    assert_true(f->config.require_key);
+    assert_false(f->config.strict);
+    assert_false(f->config.keys_configured);
+    assert_int_equal(f->config.keys.n, 1);
+    assert_true(str_is(f->config.keys.items[0], "pensieve-local-token"));
+}
+
+static void flags_beat_environment_beats_file_beats_default(void **state)
+{
+    struct fixture *f = *state;
+    const char *file = "port = 1001\n";
+    assert_true(load(f, file, NULL, NULL));
+    assert_int_equal(f->config.port, 1001);
+    assert_true(load(f, file, "PENSIEVE_PORT=1002", NULL));
+    assert_int_equal(f->config.port, 1002);
+    assert_true(load(f, file, "PENSIEVE_PORT=1002", "--port 1003"));
+    assert_int_equal(f->config.port, 1003);
+    assert_true(load(f, file, NULL, "--port=1004 --port=1005"));
+    assert_int_equal(f->config.port, 1005);
+    assert_true(load(f, file, "PENSIEVE_PORT=", NULL));
+    assert_int_equal(f->config.port, 1001);
+}
+
+static void lists_are_replaced_whole_by_a_higher_source(void **state)
+{
+    struct fixture *f = *state;
+    const char *file = "key = from-file-1\nkey = from-file-2\n";
+    assert_true(load(f, file, NULL, NULL));
+    assert_int_equal(f->config.keys.n, 2);
+    assert_true(f->config.keys_configured);
+    assert_true(load(f, file, "PENSIEVE_KEY=a, b,c", NULL));
+    assert_int_equal(f->config.keys.n, 3);
+    assert_true(str_is(f->config.keys.items[1], "b"));
+    assert_true(load(f, file, "PENSIEVE_KEY=a,b,c", "--key x --key y"));
+    assert_int_equal(f->config.keys.n, 2);
+    assert_true(str_is(f->config.keys.items[0], "x"));
+    assert_true(str_is(f->config.keys.items[1], "y"));
+}
+
+static void wrong_values_are_told_by_their_place(void **state)
+{
+    struct fixture *f = *state;
+    assert_refused(f, NULL, NULL, "--port 99999", "--port: 99999 is not between 0 and 65535");
+    assert_refused(f, NULL, NULL, "--port=99999999999999999999999",
+                   "--port: 99999999999999999999999 is not between 0 and 65535");
+    assert_refused(f, NULL, NULL, "--port -1", "--port: \"-1\" is not a whole number");
+    assert_refused(f, NULL, NULL, "--port 80x", "--port: \"80x\" is not a whole number");
+    assert_refused(f, NULL, "PENSIEVE_PORT=abc", NULL,
+                   "PENSIEVE_PORT: \"abc\" is not a whole number");
+    assert_refused(f, "# ours\n\nport = 70000\n", NULL, NULL,
+                   "test.conf line 3: port: 70000 is not between 0 and 65535");
+    assert_refused(f, "port 80\n", NULL, NULL,
+                   "test.conf line 1: a line is \"option = value\" or a # comment");
+    assert_refused(f, NULL, NULL, "--kv-memory 12KiB",
+                   "--kv-memory: 12KiB is not between 1MiB and 64TiB");
+    assert_refused(f, NULL, NULL, "--kv-memory 18446744073709551615TiB",
+                   "--kv-memory: 18446744073709551615TiB is not between 1MiB and 64TiB");
+    assert_refused(f, NULL, NULL, "--ping 5", "--ping: \"5\" is not a time like 500ms, 5s or 2min");
+    assert_refused(f, NULL, NULL, "--ping 2h", "--ping: 2h is not between 100ms and 1h");
+    assert_refused(f, NULL, NULL, "--strict=maybe", "--strict: \"maybe\" is neither yes nor no");
+    assert_refused(f, NULL, NULL, "--no-strict=yes", "--no-strict takes no value");
+    assert_refused(f, NULL, NULL, "--log loud",
+                   "--log: \"loud\" is none of debug|info|warn|error|off");
+    assert_refused(f, NULL, NULL, "--host", "--host needs a value: --host ADDRESS");
+}
+
+static void unknown_names_get_a_hint(void **state)
+{
+    struct fixture *f = *state;
+    assert_refused(f, NULL, NULL, "--prot 80",
+                   "--prot: there is no such option; did you mean --port?");
+    assert_refused(f, "prot = 80\n", NULL, NULL,
+                   "test.conf line 1: prot: there is no such option; did you mean port?");
+    assert_refused(f, NULL, NULL, "--completely-else",
+                   "--completely-else: there is no such option; --help lists them");
+    assert_refused(f, NULL, NULL, "--no-port",
+                   "--no-port: there is no such option; --help lists them");
+    assert_refused(f, NULL, NULL, "-p 80",
+                   "-p: options begin with two dashes; --help lists them");
+    assert_refused(f, NULL, NULL, "--plain", "--plain is an option, but not of this command");
+    assert_refused(f, "plain = yes\n", NULL, NULL, "test.conf line 1: plain has no meaning in a file");
+    assert_true(load(f, NULL, "PENSIEVE_PROT=80", NULL));
+    assert_int_equal(f->config.unknown_variables.n, 1);
+    assert_true(str_is(f->config.unknown_variables.items[0], "PENSIEVE_PROT"));
+}
+
+static void units_are_understood(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *text;
+        uint64_t bytes;
+    } sizes[] = {
+        {"1048576", 1 << 20}, {"1048576B", 1 << 20}, {"2M", 2 << 20}, {"2MB", 2 << 20},
+        {"2MiB", 2 << 20}, {"3G", 3ull << 30}, {"1TiB", 1ull << 40},
+    };
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        assert_true(load(f, NULL, NULL,
+                         arena_printf(f->arena, "--kv-memory=%s", sizes[i].text).s));
+        assert_int_equal(f->config.kv_memory, sizes[i].bytes);
+    }
+    assert_true(load(f, NULL, NULL, "--drain 0 --ping 1500ms --head-timeout 2min"));
+    assert_int_equal(f->config.drain_ms, 0);
+    assert_int_equal(f->config.ping_ms, 1500);
+    assert_int_equal(f->config.head_timeout_ms, 120000);
+}
+
+static void files_are_forgiving_about_space_alone(void **state)
+{
+    struct fixture *f = *state;
+    assert_true(load(f, "  port=81\t\r\n\n # comment\n\tmodel =  /a path/with = and # in.gguf  \n"
+                        "strict=on", NULL, NULL));
+    assert_int_equal(f->config.port, 81);
+    assert_string_equal(f->config.model, "/a path/with = and # in.gguf");
+    assert_true(f->config.strict);
+}
+
+static void the_usual_file_is_read_if_it_is_there(void **state)
+{
+    struct fixture *f = *state;
+    char command[128];
+    snprintf(command, sizeof(command), "mkdir '%s/pensieve'", f->directory);
+    assert_int_equal(system(command), 0);
+    assert_true(load(f, NULL, NULL, NULL));
+    write_file(f, "pensieve/pensieve.conf", "port = 82\n", 10);
+    assert_true(load(f, NULL, NULL, NULL));
+    assert_int_equal(f->config.port, 82);
+    assert_true(load(f, "port = 83\n", NULL, NULL));    /* --config is read instead, not too */
+    assert_int_equal(f->config.port, 83);
+    assert_false(load(f, NULL, NULL, "--config=/nowhere/at/all.conf"));
+    assert_string_equal(f->err.text, "--config: /nowhere/at/all.conf: No such file or directory");
+    assert_false(load(f, NULL, NULL, "--config=/"));
+    assert_int_equal(f->err.code, ERR_USAGE);
+}
+
+static void hostile_files_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    const char *path = write_file(f, "nul.conf", "model = a\0b\n", 12);
+    const char *flag = arena_printf(f->arena, "--config=%s", path).s;
+    assert_refused(f, NULL, NULL, flag, "nul.conf line 1: model: the value is not UTF-8 text");
+    path = write_file(f, "bad.conf", "model = \xff\xfe\n", 11);
+    flag = arena_printf(f->arena, "--config=%s", path).s;
+    assert_refused(f, NULL, NULL, flag, "bad.conf line 1: model: the value is not UTF-8 text");
+
+    char *large = malloc(CONFIG_FILE_BYTES_MAX + 1);
+    memset(large, '\n', CONFIG_FILE_BYTES_MAX + 1);
+    path = write_file(f, "large.conf", large, CONFIG_FILE_BYTES_MAX + 1);
+    assert_false(load(f, NULL, NULL, arena_printf(f->arena, "--config=%s", path).s));
+    memcpy(large, "model = ", 8);
+    memset(large + 8, 'x', CONFIG_VALUE_BYTES_MAX + 1);
+    path = write_file(f, "long.conf", large, 8 + CONFIG_VALUE_BYTES_MAX + 1);
+    flag = arena_printf(f->arena, "--config=%s", path).s;
+    assert_refused(f, NULL, NULL, flag,
+                   "long.conf line 1: model: the value is longer than 4096 bytes");
+    for (size_t i = 0; i < CONFIG_LIST_MAX + 1; i++) {
+        memcpy(large + 6 * i, "key=k\n", 6);
+    }
+    path = write_file(f, "many.conf", large, 6 * (CONFIG_LIST_MAX + 1));
+    flag = arena_printf(f->arena, "--config=%s", path).s;
+    assert_refused(f, NULL, NULL, flag, "many.conf line 1025: key: more than 1024 values");
+    free(large);
+}
+
+static void keys_come_from_a_file_and_are_never_repeated(void **state)
+{
+    struct fixture *f = *state;
+    const char *path = write_file(f, "keys", "# two\nkey-one\n\n key-two \n", 25);
+    assert_true(load(f, NULL, NULL,
+                     arena_printf(f->arena, "--key-file=%s --key zero", path).s));
+    assert_int_equal(f->config.keys.n, 3);
+    assert_true(str_is(f->config.keys.items[2], "key-two"));
+    assert_true(f->config.keys_configured);
+
+    write_file(f, "keys", "# none\n", 7);
+    assert_false(load(f, NULL, NULL, arena_printf(f->arena, "--key-file=%s", path).s));
+    assert_non_null(strstr(f->err.text, "holds no key"));
+    assert_false(load(f, NULL, NULL, "--key-file=/nowhere/keys"));
+    assert_string_equal(f->err.text, "--key-file: /nowhere/keys: No such file or directory");
+
+    assert_false(load(f, "key = my secret\n", NULL, NULL));
+    assert_null(strstr(f->err.text, "secret"));
+    assert_string_equal(f->err.text, "key: a key is visible ASCII without spaces");
+    assert_refused(f, NULL, NULL, "--key=", "--key: the value is empty");
+}
+
+static void words_and_help(void **state)
+{
+    struct fixture *f = *state;
+    assert_true(load(f, NULL, NULL, "one --port 80 - -- --two"));
+    assert_int_equal(f->config.args.n, 3);
+    assert_true(str_is(f->config.args.items[0], "one"));
+    assert_true(str_is(f->config.args.items[1], "-"));
+    assert_true(str_is(f->config.args.items[2], "--two"));
+    assert_true(load(f, "this file is broken", "PENSIEVE_PORT=wrong", "--help"));
+    assert_true(f->config.help);
+}
+
+static void every_row_is_whole(void **state)
+{
+    struct fixture *f = *state;
+    for (size_t i = 0; i < options_n; i++) {
+        const struct option *option = &options[i];
+        assert_ptr_equal(option_find(str_of(option->name)), option);
+        assert_true(option->commands != 0);
+        assert_non_null(option->help);
+        assert_true(option->type == OPTION_BOOL || option->metavar);
+        assert_true(option->offset < sizeof(struct config));
+        assert_true(strlen(option->help) <= 90);
+        for (size_t j = 0; j < i; j++) {
+            assert_true(options[j].offset != option->offset);
+        }
+    }
+    assert_true(str_is(option_variable(f->arena, option_find(STR("kv-memory"))),
+                       "PENSIEVE_KV_MEMORY"));
+    assert_int_equal(options_n > 0 && options[0].section != NULL, true);
+}
+
+static void distance_counts_letters(void **state)
+{
+    assert_int_equal(word_distance(STR("port"), STR("port")), 0);
+    assert_int_equal(word_distance(STR("prot"), STR("port")), 1);
+    assert_int_equal(word_distance(STR("por"), STR("port")), 1);
+    assert_int_equal(word_distance(STR(""), STR("port")), 4);
+    assert_int_equal(word_distance(STR("serve"), STR("verses")), 3);
+    assert_true(word_distance(STR("a-word-longer-than-any-option-has-letters"), STR("port")) > 2);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(defaults_are_inside_their_bounds),
+        TEST(flags_beat_environment_beats_file_beats_default),
+        TEST(lists_are_replaced_whole_by_a_higher_source),
+        TEST(wrong_values_are_told_by_their_place),
+        TEST(unknown_names_get_a_hint),
+        TEST(units_are_understood),
+        TEST(files_are_forgiving_about_space_alone),
+        TEST(the_usual_file_is_read_if_it_is_there),
+        TEST(hostile_files_are_refused),
+        TEST(keys_come_from_a_file_and_are_never_repeated),
+        TEST(words_and_help),
+        TEST(every_row_is_whole),
+        TEST(distance_counts_letters),
+    };
+    return cmocka_run_group_tests_name("app/config", tests, NULL, NULL);
+}
