@@ -15,11 +15,10 @@
 
 enum {
     FORWARD_ROWS_MAX = 1 << 14,
-    TILE_ROWS = 256,            /* weight rows of one task at most */
-    TILE_STEP = 16,             /* ... and in multiples of this */
+    TILE_ROWS = 8 * MATMUL_ROWS,        /* weight rows of one task at most */
     TASKS_PER_THREAD = 4,
-    ROWS_ALONE = 8,             /* work on fewer whole rows is done before a worker would wake */
-    ROWS_PER_TASK = 8,
+    ROWS_ALONE = 8,             /* fewer whole rows are done before a worker would have joined in */
+    ROWS_PER_TASK = 16,         /* a panel of acts, so that tasks don't share its cache lines */
     ALIGNMENT = 64,
 };
 
@@ -138,41 +137,40 @@ void forward_free(struct forward *f)
 
 /* ---- cutting work into tasks ---- */
 
-struct row_job {
+/* Does rows [begin, end) of the step. */
+typedef void rows_fn(struct forward *f, const void *argument, uint32_t begin, uint32_t end);
+
+struct rows_job {
     struct forward *f;
-    void (*fn)(struct forward *f, const void *argument, uint32_t row);
+    rows_fn *fn;
     const void *argument;
 };
 
-static void row_task(void *context, size_t task, unsigned thread)
+static void rows_task(void *context, size_t task, unsigned thread)
 {
-    const struct row_job *job = context;
-    const uint32_t begin = (uint32_t)task * ROWS_PER_TASK;
+    const struct rows_job *job = context;
+    const uint32_t begin = (uint32_t)task * ROWS_PER_TASK, rest = job->f->rows - begin;
 
-    for (uint32_t r = begin; r < begin + ROWS_PER_TASK && r < job->f->rows; r++)
-        job->fn(job->f, job->argument, r);
+    job->fn(job->f, job->argument, begin, begin + (rest < ROWS_PER_TASK ? rest : ROWS_PER_TASK));
 }
 
-static void for_rows(struct forward *f, void (*fn)(struct forward *, const void *, uint32_t),
-                     const void *argument)
+static void for_rows(struct forward *f, rows_fn *fn, const void *argument)
 {
-    struct row_job job = {f, fn, argument};
+    struct rows_job job = {f, fn, argument};
 
-    if (f->rows >= ROWS_ALONE) {
-        parallel_for(f->pool, (f->rows + ROWS_PER_TASK - 1) / ROWS_PER_TASK, row_task, &job);
-        return;
-    }
-    for (uint32_t r = 0; r < f->rows; r++)
-        fn(f, argument, r);
+    if (f->rows < ROWS_ALONE)
+        fn(f, argument, 0, f->rows);
+    else
+        parallel_for(f->pool, (f->rows + ROWS_PER_TASK - 1) / ROWS_PER_TASK, rows_task, &job);
 }
 
 /* How many of a matrix's rows make one task. */
 static uint32_t tile_rows(const struct forward *f, uint32_t rows)
 {
     const uint32_t fair = rows / (pool_threads(f->pool) * TASKS_PER_THREAD);
-    const uint32_t tile = (fair + TILE_STEP - 1) / TILE_STEP * TILE_STEP;
+    const uint32_t tile = (fair + MATMUL_ROWS - 1) / MATMUL_ROWS * MATMUL_ROWS;
 
-    return tile < TILE_STEP ? TILE_STEP : tile > TILE_ROWS ? TILE_ROWS : tile;
+    return tile < MATMUL_ROWS ? MATMUL_ROWS : tile > TILE_ROWS ? TILE_ROWS : tile;
 }
 
 static uint32_t tiles(uint32_t rows, uint32_t tile)
@@ -230,41 +228,45 @@ static void plan_attend(struct forward *f)
 
 /* ---- the pieces ---- */
 
-static void embed_row(struct forward *f, const void *argument, uint32_t row)
+static void embed_rows(struct forward *f, const void *argument, uint32_t begin, uint32_t end)
 {
     const struct matrix *table = &f->weights->embedding;
-    const struct batch_row *in = &f->batch[row];
     const uint32_t hidden = f->hparams->hidden, half = f->hparams->rotary / 2;
 
-    f->kernels->dequant[table->quant](f->x + (size_t)row * hidden,
-                                      (const char *)table->data + in->token * table->row_bytes,
-                                      hidden);
-    for (uint32_t i = 0; i < half; i++) {
-        const double angle = in->position * f->frequencies[i];
-        f->cos[(size_t)row * half + i] = (float)cos(angle);
-        f->sin[(size_t)row * half + i] = (float)sin(angle);
+    for (uint32_t r = begin; r < end; r++) {
+        const struct batch_row *in = &f->batch[r];
+        f->kernels->dequant[table->quant](f->x + (size_t)r * hidden,
+                                          (const char *)table->data + in->token * table->row_bytes,
+                                          hidden);
+        for (uint32_t i = 0; i < half; i++) {
+            const double angle = in->position * f->frequencies[i];
+            f->cos[(size_t)r * half + i] = (float)cos(angle);
+            f->sin[(size_t)r * half + i] = (float)sin(angle);
+        }
     }
 }
 
 void layers_embed(struct forward *f)
 {
-    for_rows(f, embed_row, NULL);
+    for_rows(f, embed_rows, NULL);
     plan_attend(f);
 }
 
-static void norm_row(struct forward *f, const void *argument, uint32_t row)
+static void norm_rows(struct forward *f, const void *weight, uint32_t begin, uint32_t end)
 {
     const uint32_t hidden = f->hparams->hidden;
-    const size_t at = (size_t)row * hidden;
 
-    f->kernels->rmsnorm(f->normed + at, f->x + at, argument, hidden, f->hparams->rms_eps);
-    f->kernels->acts_quantize(&f->acts_hidden, row, row + 1);
+    for (uint32_t r = begin; r < end; r++) {
+        const size_t at = (size_t)r * hidden;
+        f->kernels->rmsnorm(f->normed + at, f->x + at, weight, hidden, f->hparams->rms_eps);
+    }
+    f->kernels->acts_quantize(&f->acts_hidden, begin, end);
 }
 
 void layers_norm(struct forward *f, const float *weight)
 {
     f->acts_hidden.columns = f->rows;
-    for_rows(f, norm_row, weight);
+    for_rows(f, norm_rows, weight);
 }
 
 struct qkv_job {
@@ -420,15 +422,15 @@ static void add_product(struct forward *f, const struct acts *x, const struct ma
     parallel_for(f->pool, tiles(w->rows, job.tile), add_task, &job);
 }
 
-static void attended_row(struct forward *f, const void *argument, uint32_t row)
+static void attended_rows(struct forward *f, const void *argument, uint32_t begin, uint32_t end)
 {
-    f->kernels->acts_quantize(&f->acts_attended, row, row + 1);
+    f->kernels->acts_quantize(&f->acts_attended, begin, end);
 }
 
 void layers_add_attended(struct forward *f, const struct matrix *w)
 {
     f->acts_attended.columns = f->rows;
-    for_rows(f, attended_row, NULL);
+    for_rows(f, attended_rows, NULL);
     add_product(f, &f->acts_attended, w);
 }
 
@@ -448,9 +450,9 @@ static void gate_task(void *context, size_t task, unsigned thread)
                              up.rows);
 }
 
-static void gated_row(struct forward *f, const void *argument, uint32_t row)
+static void gated_rows(struct forward *f, const void *argument, uint32_t begin, uint32_t end)
 {
-    f->kernels->acts_quantize(&f->acts_gated, row, row + 1);
+    f->kernels->acts_quantize(&f->acts_gated, begin, end);
 }
 
 void layers_feed_forward(struct forward *f, const struct layer_weights *w)
@@ -460,7 +462,7 @@ void layers_feed_forward(struct forward *f, const struct layer_weights *w)
 
     parallel_for(f->pool, tiles(f->hparams->ffn, job.tile), gate_task, &job);
     f->acts_gated.columns = f->rows;
-    for_rows(f, gated_row, NULL);
+    for_rows(f, gated_rows, NULL);
     add_product(f, &f->acts_gated, &w->down);
 }
 
