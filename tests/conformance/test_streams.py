@@ -1,0 +1,260 @@
+"""Streams under conditions: many at once, long prompts, a full context, a client that goes away."""
+
+import concurrent.futures
+import json
+import re
+import time
+
+import pytest
+from support import sse
+
+MODEL = "claude-3-sonnet-20240229"
+TOPICS = ["rivers", "bread", "the moon", "bridges", "cats", "trains", "salt", "winter", "maps",
+          "bees", "glass", "chess", "mountains", "letters", "tea", "clocks"]
+
+
+def prompt_about(topic):
+    return [{"role": "user", "content": f"Tell me about {topic}, please."}]
+
+
+def words(n):
+    """Some n tokens of text that begins like no other test's, so that no cached prefix helps."""
+    return " ".join(f"{i} {TOPICS[i * 7 % len(TOPICS)]}" for i in range(n // 3))
+
+
+def greedy(messages, **fields):
+    return {"model": MODEL, "max_tokens": 24, "temperature": 0, "messages": messages, **fields}
+
+
+def stream_of(wire, body, keepalive=False):
+    return sse.read(b"".join(line for _, line in wire.stream(body)), keepalive)
+
+
+def at_once(function, items):
+    with concurrent.futures.ThreadPoolExecutor(len(items)) as pool:
+        return list(pool.map(function, items))
+
+
+# --- many at once ----------------------------------------------------------------------------------
+
+
+def test_64_streams_at_once_say_what_each_says_alone(wire):
+    bodies = [greedy(prompt_about(topic)) for topic in TOPICS]
+    alone = [stream_of(wire, body) for body in bodies]
+    together = at_once(lambda i: stream_of(wire, bodies[i % len(bodies)]), range(64))
+    assert len({message["id"] for message in together}) == 64
+    for i, message in enumerate(together):
+        single = alone[i % len(bodies)]
+        for key in ("content", "stop_reason"):
+            assert message[key] == single[key], TOPICS[i % len(bodies)]
+        for key in ("input_tokens", "output_tokens"):
+            assert message["usage"][key] == single["usage"][key]
+
+
+def test_streams_and_json_answers_of_different_lengths_do_not_mix(wire):
+    def run(i):
+        body = greedy(prompt_about(TOPICS[i]), max_tokens=1 + 7 * i)
+        if i % 2:
+            return wire.post(body).json()
+        return stream_of(wire, body)
+
+    alone = [run(i) for i in range(8)]
+    together = at_once(run, range(8))
+    assert [m["content"] for m in together] == [m["content"] for m in alone]
+    assert [m["usage"]["output_tokens"] for m in together] == [
+        m["usage"]["output_tokens"] for m in alone]
+
+
+def test_second_stream_starts_while_the_first_runs(wire):
+    first = wire.stream(greedy(prompt_about("rivers"), max_tokens=200))
+    for _, line in first:
+        if line == b"event: content_block_delta\n":
+            break
+    second = stream_of(wire, greedy(prompt_about("bread"), max_tokens=4))
+    assert second["usage"]["output_tokens"] == 4
+    rest = b"".join(line for _, line in first)
+    assert rest.endswith(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
+    assert rest.count(b"event: content_block_delta") > 100, "the first was not running any more"
+
+
+def test_count_tokens_does_not_wait_for_generation(wire):
+    streams = [wire.stream(greedy(prompt_about(topic), max_tokens=150)) for topic in TOPICS[:4]]
+    for stream in streams:
+        next(stream)
+    begin = time.monotonic()
+    answer = wire.count({"model": MODEL, "messages": prompt_about("bees")})
+    assert answer.status == 200
+    assert time.monotonic() - begin < 1.0
+    for stream in streams:
+        sse_end = b"".join(line for _, line in stream)
+        assert sse_end.endswith(b'data: {"type":"message_stop"}\n\n')
+
+
+# --- a long prompt ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def impatient(start_server):
+    """Slow to read prompts, quick to send pings."""
+    flags = ("--ping", "100ms", "--keepalive", "400ms", "--threads", "1", "--prefill-chunk", "64")
+    return start_server(*flags).wire
+
+
+def test_life_signs_while_a_long_prompt_is_read(impatient):
+    body = greedy([{"role": "user", "content": words(3000)}], max_tokens=4)
+    arrivals = list(impatient.stream(body))
+    names = [(at, line[7:-1].decode()) for at, line in arrivals if line.startswith(b"event: ")]
+    message = sse.read(b"".join(line for _, line in arrivals), keepalive=True)
+    assert message["usage"]["input_tokens"] > 1500
+    starts = [at for at, name in names if name == "message_start"]
+    assert starts[0] < 0.5, "message_start waited for the prompt"
+    first_text = next(
+        at for (at, line) in arrivals
+        if line.startswith(b"data: ") and json.loads(line[6:]).get("delta", {}).get("text"))
+    assert first_text > 1.0, "the prompt was read too quickly to test anything"
+    quiet = [at for at, _ in names if at <= first_text]
+    assert max(b - a for a, b in zip(quiet, quiet[1:])) < 1.0, "a silence"
+    assert sum(name == "ping" for at, name in names if at < first_text) >= 3
+    # What Claude Code counts as life: an event that is no ping.
+    beats = [at for at, name in names if name == "content_block_delta" and at < first_text]
+    assert beats, "only pings"
+
+
+def test_a_short_prompt_needs_no_life_signs(wire):
+    raw = b"".join(line for _, line in wire.stream(greedy(prompt_about("tea"), max_tokens=4)))
+    texts = [e.data["delta"]["text"] for e in sse.parse(raw) if e.name == "content_block_delta"]
+    assert all(texts)
+
+
+def test_short_prompts_overtake_a_long_one(impatient):
+    """Prefill goes in chunks, and a chunk does not stop the others' tokens."""
+    long = impatient.stream(
+        greedy([{"role": "user", "content": "Overtake. " + words(3000)}], max_tokens=1))
+    next(long)
+    begin = time.monotonic()
+    short = stream_of(impatient, greedy(prompt_about("salt"), max_tokens=4), keepalive=True)
+    took = time.monotonic() - begin
+    assert short["usage"]["output_tokens"] == 4
+    rest = list(long)
+    text_at = [at for at, line in rest if b'"stop_reason":"max_tokens"' in line]
+    assert text_at and took < text_at[0]
+
+
+# --- a full context --------------------------------------------------------------------------------
+
+CONTEXT = 256
+
+
+@pytest.fixture(scope="module")
+def small(start_server):
+    return start_server("--context", CONTEXT).wire
+
+
+def count_of(wire, messages):
+    return wire.count({"model": MODEL, "messages": messages}).json()["input_tokens"]
+
+
+def story(n):
+    return [{"role": "user", "content": "Tell me a very long story about " + words(n)}]
+
+
+def test_prompt_over_the_context_is_refused_with_both_numbers(small):
+    messages = story(900)
+    for stream in (False, True):
+        answer = small.post(greedy(messages, stream=stream))
+        assert answer.status == 400, answer.body
+        error = answer.json()["error"]
+        assert error["type"] == "invalid_request_error"
+        said = re.fullmatch(r"prompt is too long: (\d+) tokens > (\d+) maximum", error["message"])
+        assert said, error
+        assert int(said[1]) > CONTEXT and int(said[2]) <= CONTEXT
+    # Counting has no maximum, and agrees.
+    assert count_of(small, messages) == int(said[1])
+
+
+def test_the_whole_context_can_be_used_and_then_it_is_full(small):
+    messages = story(150)
+    prompt = count_of(small, messages)
+    assert prompt < CONTEXT - 30
+    for stream in (False, True):
+        body = greedy(messages, max_tokens=4096)
+        message = stream_of(small, body) if stream else small.post(body).json()
+        assert message["stop_reason"] == "model_context_window_exceeded"
+        assert message["stop_sequence"] is None
+        assert message["usage"]["input_tokens"] == prompt
+        assert message["usage"]["output_tokens"] in (CONTEXT - prompt, CONTEXT - prompt + 1)
+
+
+def test_max_tokens_that_just_fits_is_max_tokens(small):
+    messages = story(150)
+    left = CONTEXT - count_of(small, messages)
+    message = small.post(greedy(messages, max_tokens=left)).json()
+    assert message["usage"]["output_tokens"] == left
+    assert message["stop_reason"] == "max_tokens"
+
+
+def test_models_say_the_context(small):
+    [model] = small.get("/v1/models").json()["data"]
+    assert model["max_input_tokens"] == CONTEXT
+
+
+# --- a client that goes away -----------------------------------------------------------------------
+
+
+def running(wire):
+    """How many sequences the engine works on, by /health."""
+    health = wire.get("/health").json()
+    found = []
+
+    def walk(value):
+        if isinstance(value, dict):
+            found.extend(v for k, v in value.items() if k == "running" and isinstance(v, int))
+            for each in value.values():
+                walk(each)
+
+    walk(health)
+    assert found, health
+    return found[0]
+
+
+def wait_until_idle(wire, seconds):
+    begin = time.monotonic()
+    while running(wire):
+        assert time.monotonic() - begin < seconds, "still running"
+        time.sleep(0.005)
+    return time.monotonic() - begin
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_client_that_goes_frees_its_sequence(wire, stream):
+    wait_until_idle(wire, 10)
+    body = greedy([{"role": "user", "content": "Write a very long story about the sea."}],
+                  max_tokens=4000, stream=stream)
+    body["stop_sequences"] = []
+    if stream:
+        lines = wire.stream(body)
+        for _, line in lines:
+            if line == b"event: content_block_delta\n":
+                break
+        assert running(wire) == 1
+        lines.close()
+    else:
+        import http.client
+
+        connection = http.client.HTTPConnection(wire.host, wire.port)
+        connection.request("POST", "/v1/messages", json.dumps(body), wire.headers(None))
+        begin = time.monotonic()
+        while not running(wire):
+            assert time.monotonic() - begin < 5
+        connection.close()
+    assert wait_until_idle(wire, 2.0) < 0.5
+
+
+def test_client_that_goes_while_its_prompt_is_read(impatient):
+    wait_until_idle(impatient, 20)
+    lines = impatient.stream(
+        greedy([{"role": "user", "content": "Leave. " + words(4000)}], max_tokens=4))
+    next(lines)
+    assert running(impatient) == 1
+    lines.close()
+    assert wait_until_idle(impatient, 3.0) < 1.0
