@@ -9,11 +9,12 @@
 struct api_error {
     int status;
     const char *type;           /* "invalid_request_error" */
+    const char *details;        /* the JSON of error.details for a stable code; else NULL */
 };
 
 struct api_error api_error_of(enum err_code code);
 
-/* {"type":"error","error":{"type":...,"message":...},"request_id":...} */
+/* {"type":"error","error":{"type":...,"message":...[,"details":...]},"request_id":...} */
 void api_error_body(struct buf *out, const struct err *error, struct str request_id);
 
 #endif

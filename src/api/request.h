@@ -19,7 +19,9 @@ enum {
     REQUEST_MESSAGES_MAX = 100000,
     REQUEST_STOP_SEQUENCES_MAX = 64,
     REQUEST_STOP_SEQUENCE_BYTES_MAX = 4096,
-    REQUEST_MODEL_BYTES_MAX = 256,
+    REQUEST_MODEL_CHARS_MAX = 256,
+    REQUEST_MAX_TOKENS_MAX = INT32_MAX,
+    REQUEST_TOOLS_MAX = 10000,
     REQUEST_USER_ID_CHARS_MAX = 256,
 };
 
@@ -66,8 +68,8 @@ struct message_request {
     double temperature, top_p;
     int64_t top_k;
     struct str user_id;                         /* metadata, n == 0: none */
-    struct str previous_message_id;             /* diagnostics */
-    bool context_management;                    /* asked for: answer {"applied_edits":[]} */
+    bool diagnostics;                           /* asked why the cache missed */
+    bool context_management;                    /* asked for: answer that no edit was applied */
 };
 
 const struct message_request *request_decode(struct arena *arena, struct str body,

@@ -94,7 +94,7 @@ void arena_reset(struct arena *arena)
     POISON(arena->newest->data, arena->newest->size);
 }
 
-void *arena_alloc(struct arena *arena, size_t bytes)
+void *arena_raw(struct arena *arena, size_t bytes)
 {
     if (bytes > SIZE_MAX / 4)
         out_of_memory(bytes);
@@ -111,7 +111,12 @@ void *arena_alloc(struct arena *arena, size_t bytes)
     block->used += rounded;
     arena->used += rounded;
     UNPOISON(p, bytes);
-    return memset(p, 0, bytes);
+    return p;
+}
+
+void *arena_alloc(struct arena *arena, size_t bytes)
+{
+    return memset(arena_raw(arena, bytes), 0, bytes);
 }
 
 void *arena_array(struct arena *arena, size_t count, size_t size)

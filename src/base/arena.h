@@ -20,6 +20,8 @@ void arena_reset(struct arena *arena);          /* forget everything, keep the f
 
 /* Zeroed, aligned to 16 bytes; a size of 0 gives a valid pointer. */
 void *arena_alloc(struct arena *arena, size_t bytes);
+/* The same, but not zeroed: for large memory that is filled, or not even reached. */
+void *arena_raw(struct arena *arena, size_t bytes);
 /* count * size, checked for overflow (which ends the process: sizes are bounded by the caller). */
 void *arena_array(struct arena *arena, size_t count, size_t size);
 /* A NUL-terminated copy. */

@@ -11,6 +11,8 @@
 enum err_code {
     ERR_NONE,
     ERR_INVALID,        /* the request breaks a rule: 400 */
+    ERR_THREAD,         /* server-held history is not offered: 400 with its own code */
+    ERR_ENCODING,       /* the body is compressed: 400 with its own code */
     ERR_AUTH,           /* no key or a wrong one: 401 */
     ERR_FORBIDDEN,      /* host, origin or key not allowed here: 403 */
     ERR_NOT_FOUND,      /* path, model or id unknown: 404 */

@@ -1,83 +1,137 @@
-/* json.c - yyjson on the arena, and the depth limit that it lacks. */
+/* json.c - yyjson on the arena, and the limits that it lacks.
+ *
+ * The hard thing is memory: a value may be two bytes of text and takes sixteen of tree, and yyjson
+ * grows its tree by reallocation, which an arena can't give back. So the text is measured first,
+ * which bounds the tree, and the block that yyjson asks for is made large enough at once; pages that
+ * it doesn't reach are never touched. */
 #include "base/json.h"
 
-#include <stdlib.h>
+struct measure {
+    size_t values;              /* at most so many */
+    size_t too_deep_at;         /* SIZE_MAX: nowhere */
+};
 
-/* yyjson asks for one block for the values and one for the strings; both are the arena's. It frees
- * the second only through the document, which we never free: the arena does. */
-static void *arena_malloc(void *context, size_t size)
+/* The first unescaped quote from `at` on, or the end of the text. A quote is escaped if an odd number
+ * of backslashes stands before it; each of them is looked at once. */
+static size_t string_end(struct str text, size_t at)
 {
-    return arena_alloc(context, size);
+    const size_t begin = at;
+
+    while (at < text.n) {
+        const char *quote = memchr(text.s + at, '"', text.n - at);
+        if (!quote)
+            return text.n;
+        const size_t end = (size_t)(quote - text.s);
+        size_t slashes = 0;
+        while (end - slashes > begin && text.s[end - slashes - 1] == '\\')
+            slashes++;
+        if (slashes % 2 == 0)
+            return end;
+        at = end + 1;
+    }
+    return text.n;
 }
 
-static void *arena_realloc(void *context, void *old, size_t old_size, size_t size)
+/* Counts brackets and separators outside strings. What is malformed is yyjson's to report. */
+static struct measure json_measure(struct str text)
 {
-    if (size <= old_size)
+    struct measure m = {.values = 1, .too_deep_at = SIZE_MAX};
+    size_t depth = 0;
+
+    for (size_t i = 0; i < text.n; i++) {
+        switch (text.s[i]) {
+        case '"':
+            i = string_end(text, i + 1);
+            break;
+        case '{':
+        case '[':
+            m.values++;
+            if (++depth > JSON_DEPTH_MAX) {
+                m.too_deep_at = i;
+                return m;
+            }
+            break;
+        case '}':
+        case ']':
+            if (depth)
+                depth--;
+            break;
+        case ',':
+        case ':':
+            m.values++;
+            break;
+        default:
+            break;
+        }
+    }
+    return m;
+}
+
+/* yyjson asks for one block for its copy of the text and then for one for the tree, which alone it
+ * grows. It frees them only with the document, which we never do: the arena does. */
+struct tree_memory {
+    struct arena *arena;
+    size_t tree_bytes;          /* enough for the tree, its head and yyjson's growth by half */
+    int blocks;
+};
+
+static void *tree_malloc(void *context, size_t size)
+{
+    struct tree_memory *memory = context;
+    const bool tree = memory->blocks++ == 1;
+
+    if (tree && size > memory->tree_bytes)
+        memory->tree_bytes = size;
+    return arena_raw(memory->arena, tree ? memory->tree_bytes : size);
+}
+
+static void *tree_realloc(void *context, void *old, size_t old_size, size_t size)
+{
+    struct tree_memory *memory = context;
+
+    if (size <= memory->tree_bytes)
         return old;
-    void *p = arena_alloc(context, size);
-    if (old && old_size)
-        memcpy(p, old, old_size);
+    void *p = arena_raw(memory->arena, size);
+    memcpy(p, old, old_size);
+    memory->tree_bytes = size;
     return p;
 }
 
-static void arena_nofree(void *context, void *p)
+static void tree_free(void *context, void *p)
 {
     (void)context;
     (void)p;
 }
 
-/* Brackets outside strings, counted before parsing: yyjson itself does not recurse, but everyone
- * who walks the tree would. Malformed text is yyjson's to report. */
-static bool depth_fits(struct str text, size_t *where)
-{
-    size_t depth = 0;
-    bool in_string = false;
-
-    for (size_t i = 0; i < text.n; i++) {
-        const char c = text.s[i];
-        if (in_string) {
-            if (c == '\\')
-                i++;
-            else if (c == '"')
-                in_string = false;
-        } else if (c == '"') {
-            in_string = true;
-        } else if (c == '{' || c == '[') {
-            if (++depth > JSON_DEPTH_MAX) {
-                *where = i;
-                return false;
-            }
-        } else if ((c == '}' || c == ']') && depth) {
-            depth--;
-        }
-    }
-    return true;
-}
-
 bool json_parse(struct arena *arena, struct str text, yyjson_val **root, struct err *err)
 {
-    const yyjson_alc allocator = {arena_malloc, arena_realloc, arena_nofree, arena};
+    static const char what[] = "The request body is not valid JSON";
+    const struct measure m = json_measure(text);
+    struct tree_memory memory = {.arena = arena,
+                                 .tree_bytes = (m.values + 16) * sizeof(yyjson_val) / 2 * 3};
+    const yyjson_alc allocator = {tree_malloc, tree_realloc, tree_free, &memory};
     yyjson_read_err reason;
-    size_t where;
 
-    if (!depth_fits(text, &where))
-        return err_set(err, ERR_INVALID,
-                       "The request body is not valid JSON: nested deeper than %d at byte %zu",
-                       JSON_DEPTH_MAX, where);
+    if (text.n == 0)
+        return err_set(err, ERR_INVALID, "%s: it is empty", what);
+    if (m.too_deep_at != SIZE_MAX)
+        return err_set(err, ERR_INVALID, "%s: nested deeper than %d at byte %zu", what,
+                       JSON_DEPTH_MAX, m.too_deep_at);
+    if (m.values > JSON_VALUES_MAX)
+        return err_set(err, ERR_INVALID, "The request body holds more than %d JSON values",
+                       JSON_VALUES_MAX);
     yyjson_doc *doc = yyjson_read_opts((char *)(uintptr_t)text.s, text.n, 0, &allocator, &reason);
     if (!doc)
-        return err_set(err, ERR_INVALID, "The request body is not valid JSON: %s at byte %zu",
-                       reason.msg, reason.pos);
+        return err_set(err, ERR_INVALID, "%s: %s at byte %zu", what, reason.msg, reason.pos);
     *root = yyjson_doc_get_root(doc);
     return true;
 }
 
-bool json_quote(struct buf *out, struct str s)
+bool json_escape(struct buf *out, struct str s)
 {
     static const char hex[] = "0123456789abcdef";
     size_t plain = 0;                           /* where the run of ordinary bytes began */
 
-    buf_char(out, '"');
     for (size_t i = 0; i < s.n; i++) {
         const unsigned char c = (unsigned char)s.s[i];
         if (c >= 0x20 && c != '"' && c != '\\')
@@ -96,6 +150,12 @@ bool json_quote(struct buf *out, struct str s)
         }
         }
     }
-    buf_append(out, s.s + plain, s.n - plain);
+    return buf_append(out, s.s + plain, s.n - plain);
+}
+
+bool json_quote(struct buf *out, struct str s)
+{
+    buf_char(out, '"');
+    json_escape(out, s);
     return buf_char(out, '"');
 }

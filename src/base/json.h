@@ -1,8 +1,8 @@
 /* json.h - yyjson behind our limits: hostile JSON in, exact JSON out.
  *
- * yyjson is strict about bytes and numbers but iterative and without a depth limit, and it keeps
- * duplicate keys: depth is refused here (JSON_DEPTH_MAX), duplicates by the reader of an object
- * (api/request.c), because only it knows which keys there are. */
+ * yyjson is strict about bytes and numbers but has no limit of depth or of size, and it keeps
+ * duplicate keys: the first two are refused here, duplicates by the reader of an object
+ * (api/decode.c), because only it knows which keys there are. */
 #ifndef PENSIEVE_BASE_JSON_H
 #define PENSIEVE_BASE_JSON_H
 
@@ -13,7 +13,10 @@
 #include "base/err.h"
 #include "base/str.h"
 
-enum { JSON_DEPTH_MAX = 128 };
+enum {
+    JSON_DEPTH_MAX = 128,
+    JSON_VALUES_MAX = 2 << 20,  /* keys count too; 16 bytes each, however short they are written */
+};
 
 /* Parses all of `text`. The document's memory belongs to the arena, and so do its strings.
  * false: ERR_INVALID, "The request body is not valid JSON: REASON at byte N". */
@@ -24,7 +27,8 @@ static inline struct str json_str(yyjson_val *value)
     return (struct str){yyjson_get_str(value), yyjson_get_len(value)};
 }
 
-/* Appends s as a JSON string with its quotes. s must be valid UTF-8. */
+/* Appends s as the inside of a JSON string, or with its quotes. s must be valid UTF-8. */
+bool json_escape(struct buf *out, struct str s);
 bool json_quote(struct buf *out, struct str s);
 
 #endif

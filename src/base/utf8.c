@@ -106,3 +106,18 @@ size_t utf8_incomplete_tail(struct str s)
     }
     return 0;
 }
+
+struct str utf8_cut(struct str s, size_t max)
+{
+    if (s.n <= max)
+        return s;
+    const struct str cut = {s.s, max};
+    return (struct str){s.s, max - utf8_incomplete_tail(cut)};
+}
+
+bool utf8_is_space(uint32_t c)
+{
+    return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 ||
+           c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 ||
+           c == 0x202F || c == 0x205F || c == 0x3000;
+}

@@ -16,6 +16,13 @@ static inline bool utf8_valid(struct str s) { return utf8_valid_prefix(s) == s.n
  * that may still become a valid character count; broken ones give 0. */
 size_t utf8_incomplete_tail(struct str s);
 
+/* At most max bytes of s, cut between characters. */
+struct str utf8_cut(struct str s, size_t max);
+
+/* White space as Unicode has it (property White_Space), and the four separators U+001C..1F that
+ * Python counts too. */
+bool utf8_is_space(uint32_t code_point);
+
 /* Decodes one character at s (n > 0). Returns its length, or 0 if the bytes are not valid. */
 size_t utf8_decode(struct str s, uint32_t *code_point);
 /* Writes the character, returns its length (1 to 4); 0 for a surrogate or above U+10FFFF. */

@@ -1,0 +1,108 @@
+/* request_parts.h - the body as the client wrote it, between its shape and its meaning.
+ *
+ * request_fields.c takes the top level, request_content.c messages and blocks, request_tools.c
+ * tools; request_rules.c then checks what no single value shows, and request.c makes the struct
+ * message_request of it. */
+#ifndef PENSIEVE_API_REQUEST_PARTS_H
+#define PENSIEVE_API_REQUEST_PARTS_H
+
+#include "api/decode.h"
+
+/* What a kind of content block may do here: who may send it, and what becomes of it. */
+enum block_facts {
+    BY_USER = 1 << ROLE_USER,
+    BY_ASSISTANT = 1 << ROLE_ASSISTANT,
+    BY_SYSTEM = 1 << ROLE_SYSTEM,
+    BY_ALL = BY_USER | BY_ASSISTANT | BY_SYSTEM,
+    DROPPED = 8,                /* accepted in history, not shown to the model */
+    HOSTED = 16,                /* dropped; refused if strict: another server's doing */
+    REFUSED = 32,               /* known, but not supported by this server yet */
+    CACHEABLE = 64,
+    USER_UNDER_V26 = 128,       /* V26 takes the assistant's right away */
+    TEXT = 256,
+};
+
+struct raw_mark {
+    bool given;
+    int ttl;                    /* 0: 5m, 1: 1h */
+};
+
+struct raw_block {
+    const struct variant *kind; /* NULL in a `system` list: text */
+    struct str text;
+    struct raw_mark mark;
+    bool cited;                 /* holds citations */
+};
+
+struct raw_message {
+    int role;                   /* enum role */
+    struct list content;        /* of struct raw_block; a string is one text block, "" is none */
+    bool clear_at, output_config;
+};
+
+struct raw_tool {
+    struct str name;            /* n == 0: a toolset has none */
+    struct raw_mark mark;
+    bool deferred;
+};
+
+enum choice_kind { CHOICE_AUTO, CHOICE_ANY, CHOICE_TOOL, CHOICE_NONE };
+
+struct raw_choice {
+    const struct variant *kind; /* NULL: not given; facts: enum choice_kind */
+    struct str name;
+};
+
+enum thinking_kind { THINKING_OFF, THINKING_ADAPTIVE, THINKING_ENABLED };
+
+struct raw_thinking {
+    const struct variant *kind; /* NULL: not given; facts: enum thinking_kind */
+    int64_t budget;
+};
+
+struct raw_metadata {
+    struct str user_id;
+};
+
+struct raw_output {
+    bool format;
+};
+
+/* Sampling fields start at their defaults; NAN and -1 stand for "not given". */
+struct raw_request {
+    struct str model;
+    int64_t max_tokens;
+    struct list tools;          /* struct raw_tool */
+    struct raw_choice tool_choice;
+    struct list system;         /* struct raw_block */
+    struct list messages;       /* struct raw_message */
+    struct raw_mark mark;       /* the automatic breakpoint */
+    bool stream;
+    struct list stop_sequences; /* struct str */
+    double temperature, top_p;
+    int64_t top_k;
+    struct raw_thinking thinking;
+    struct raw_output output_config;
+    bool output_format;
+    struct raw_metadata metadata;
+    bool diagnostics, context_management;
+    bool container, mcp_servers, fallbacks, fallback_credit_token, billing_policy, compaction,
+        thread;
+};
+
+extern const struct shape request_shape;
+
+take_fn take_cache_control;     /* -> struct raw_mark, and one more of the decoder's marks */
+take_fn take_system;            /* -> struct list of struct raw_block, from a string or a list */
+take_fn take_message;           /* -> struct raw_message */
+take_fn take_tool;              /* -> struct raw_tool */
+take_fn take_tool_choice;       /* -> struct raw_choice */
+
+/* The rules that no single value shows. */
+bool request_check_messages(struct decoder *decoder, const struct raw_request *raw);
+bool request_check_cache(struct decoder *decoder, const struct raw_request *raw);
+bool request_check_options(struct decoder *decoder, const struct raw_request *raw);
+/* What is legal, but not offered by this server yet. */
+bool request_check_offered(struct decoder *decoder, const struct raw_request *raw);
+
+#endif

@@ -1,0 +1,372 @@
+/* request_rules.c - what no single value shows: rules between fields, messages and blocks.
+ *
+ * Wording here is the contract's wherever it gives one; clients match on some of it. Paths are
+ * those of the client's own lists, before anything is merged or dropped. */
+#include "api/request_parts.h"
+
+#include <stdlib.h>
+
+#include "base/utf8.h"
+
+enum { NAME_SHOWN_BYTES = 64 };
+
+static bool is_blank(struct str s)
+{
+    uint32_t c;
+
+    for (size_t n; s.n; s = (struct str){s.s + n, s.n - n}) {
+        n = utf8_decode(s, &c);
+        if (n == 0 || !utf8_is_space(c))
+            return false;
+    }
+    return true;
+}
+
+static bool ends_in_space(struct str s)
+{
+    size_t last = s.n ? s.n - 1 : 0;
+    uint32_t c;
+
+    while (last > 0 && (s.s[last] & 0xC0) == 0x80)
+        last--;
+    return s.n && utf8_decode((struct str){s.s + last, s.n - last}, &c) && utf8_is_space(c);
+}
+
+/* ---- messages ---- */
+
+static bool check_text(struct decoder *decoder, const char *list, struct str text)
+{
+    if (text.n == 0)
+        return decode_fail(decoder, NULL, "%s: text content blocks must be non-empty", list);
+    return !is_blank(text) ||
+           decode_fail(decoder, NULL, "%s: text content blocks must contain non-whitespace text",
+                       list);
+}
+
+/* Paths of the client's lists: messages.N and messages.N.content.M. */
+struct place {
+    struct path messages, message, content, block;
+};
+
+static void place_at(struct place *place, size_t message, size_t block)
+{
+    place->messages = path_key(NULL, STR("messages"));
+    place->message = path_index(&place->messages, message);
+    place->content = path_key(&place->message, STR("content"));
+    place->block = path_index(&place->content, block);
+}
+
+static bool check_sender(struct decoder *decoder, const struct place *place,
+                         const struct raw_block *block, int role)
+{
+    unsigned senders = block->kind->facts & BY_ALL;
+
+    if (block->kind->facts & USER_UNDER_V26 && decoder->options->version == API_V26)
+        senders = BY_USER;
+    if (senders & 1u << role)
+        return true;
+    const char *whose = senders & BY_USER        ? "user"
+                        : senders & BY_ASSISTANT ? "assistant"
+                                                 : "system";
+    return decode_fail(decoder, &place->block, "`%s` blocks can only be in `%s` messages",
+                       block->kind->tag, whose);
+}
+
+static bool check_block(struct decoder *decoder, size_t m, size_t b,
+                        const struct raw_message *message)
+{
+    const struct raw_block *block = (const struct raw_block *)message->content.items + b;
+    struct place place;
+
+    place_at(&place, m, b);
+    if (!check_sender(decoder, &place, block, message->role))
+        return false;
+    if (block->kind->facts & HOSTED && decoder->options->strict)
+        return decode_fail(decoder, &place.block, "`%s` blocks are not available on this server",
+                           block->kind->tag);
+    if (block->cited && message->role == ROLE_USER && decoder->options->version == API_V26)
+        return decode_fail(decoder, &place.block,
+                           "`citations` must be empty on text in `user` messages");
+    return !(block->kind->facts & TEXT) || check_text(decoder, "messages", block->text);
+}
+
+/* Mid-conversation system messages: several in a row count as one; they follow the user (or a
+ * hosted tool's result) and are last or followed by the assistant. */
+static bool check_system_place(struct decoder *decoder, const struct raw_message *messages,
+                               size_t n, size_t m)
+{
+    struct place place;
+
+    place_at(&place, m, 0);
+    if (m == 0)
+        return decode_fail(decoder, &place.message, "the first message may not be a `system` message");
+    const struct raw_message *before = &messages[m - 1];
+    if (before->role == ROLE_ASSISTANT) {
+        const struct raw_block *last = before->content.items;
+        if (before->content.n == 0 || !(last[before->content.n - 1].kind->facts & HOSTED))
+            return decode_fail(decoder, &place.message,
+                               "a `system` message must follow a `user` message");
+    }
+    if (m + 1 < n && messages[m + 1].role == ROLE_USER)
+        return decode_fail(decoder, &place.message,
+                           "a `system` message must be last or followed by an `assistant` message");
+    return true;
+}
+
+static bool check_message(struct decoder *decoder, const struct raw_message *messages, size_t n,
+                          size_t m)
+{
+    const struct raw_message *message = &messages[m];
+    const bool last_assistant = m + 1 == n && message->role == ROLE_ASSISTANT;
+    struct place place;
+
+    place_at(&place, m, 0);
+    if (message->role == ROLE_SYSTEM && !check_system_place(decoder, messages, n, m))
+        return false;
+    if (message->content.n == 0 && !last_assistant)
+        return decode_fail(decoder, &place.message,
+                           "all messages must have non-empty content except for the optional "
+                           "final assistant message");
+    for (size_t b = 0; b < message->content.n; b++)
+        if (!check_block(decoder, m, b, message))
+            return false;
+    return true;
+}
+
+/* What the answer goes on from: the last block of the last turn, if that is the assistant's. */
+static const struct raw_block *prefill_of(const struct raw_request *raw)
+{
+    const struct raw_message *messages = raw->messages.items;
+
+    for (size_t m = raw->messages.n; m-- > 0 && messages[m].role == ROLE_ASSISTANT;) {
+        const struct raw_block *blocks = messages[m].content.items;
+        for (size_t b = messages[m].content.n; b-- > 0;)
+            if (!(blocks[b].kind->facts & (DROPPED | HOSTED)))
+                return &blocks[b];
+    }
+    return NULL;
+}
+
+bool request_check_messages(struct decoder *decoder, const struct raw_request *raw)
+{
+    const struct raw_block *system = raw->system.items;
+    const struct raw_message *messages = raw->messages.items;
+
+    for (size_t i = 0; i < raw->system.n; i++)
+        if (!check_text(decoder, "system", system[i].text))
+            return false;
+    if (raw->messages.n == 0)
+        return decode_fail(decoder, NULL, "messages: at least one message is required");
+    for (size_t m = 0; m < raw->messages.n; m++)
+        if (!check_message(decoder, messages, raw->messages.n, m))
+            return false;
+    const struct raw_block *prefill = prefill_of(raw);
+    return !prefill || !(prefill->kind->facts & TEXT) || !ends_in_space(prefill->text) ||
+           decode_fail(decoder, NULL,
+                       "messages: final assistant content cannot end with trailing whitespace");
+}
+
+/* ---- cache_control ---- */
+
+/* Where the automatic breakpoint goes: the last block that can carry one. NULL: nowhere. */
+static const struct raw_block *last_cacheable(const struct raw_request *raw)
+{
+    const struct raw_message *messages = raw->messages.items;
+    const struct raw_block *system = raw->system.items;
+
+    for (size_t m = raw->messages.n; m-- > 0;) {
+        const struct raw_block *blocks = messages[m].content.items;
+        for (size_t b = messages[m].content.n; b-- > 0;)
+            if (blocks[b].kind->facts & CACHEABLE)
+                return &blocks[b];
+    }
+    return raw->system.n ? &system[raw->system.n - 1] : NULL;
+}
+
+bool request_check_cache(struct decoder *decoder, const struct raw_request *raw)
+{
+    const struct raw_block *last = raw->mark.given ? last_cacheable(raw) : NULL;
+    size_t marks_n = decoder->marks_n;
+
+    if (last && last->mark.given && last->mark.ttl != raw->mark.ttl)
+        return decode_fail(decoder, NULL,
+                           "cache_control: the last cacheable block already has a cache_control "
+                           "with a different ttl");
+    const bool one_more = last && !last->mark.given;
+    marks_n += one_more;
+    if (marks_n > DECODE_MARKS_MAX)
+        return decode_fail(decoder, NULL,
+                           "A maximum of %d blocks with cache_control may be provided. Found %zu.",
+                           DECODE_MARKS_MAX, marks_n);
+    bool short_seen = false;
+    for (size_t i = 0; i < marks_n; i++) {
+        const bool automatic = one_more && i + 1 == marks_n;
+        const struct cache_mark mark =
+            automatic ? (struct cache_mark){STR("cache_control"), raw->mark.ttl == 1}
+                      : decoder->marks[i];
+        if (mark.hour && short_seen)
+            return decode_fail(decoder, NULL,
+                               "%.*s.ttl: a ttl='1h' cache_control block must not come after a "
+                               "ttl='5m' cache_control block. Blocks are taken in the order "
+                               "`tools`, `system`, `messages`.",
+                               STR_ARG(mark.path));
+        short_seen |= !mark.hour;
+    }
+    return true;
+}
+
+/* ---- tools, thinking, output ---- */
+
+static int compare_names(const void *a, const void *b)
+{
+    const struct str *x = a, *y = b;
+    const int order = memcmp(x->s, y->s, x->n < y->n ? x->n : y->n);
+
+    return order ? order : (x->n > y->n) - (x->n < y->n);
+}
+
+static bool check_tools(struct decoder *decoder, const struct raw_request *raw)
+{
+    const struct raw_tool *tools = raw->tools.items;
+    struct str *names = arena_array(decoder->arena, raw->tools.n, sizeof *names);
+    const struct raw_choice *choice = &raw->tool_choice;
+    bool found = false;
+    size_t n = 0;
+
+    for (size_t i = 0; i < raw->tools.n; i++)
+        if (tools[i].name.n)
+            names[n++] = tools[i].name;
+    if (n)
+        qsort(names, n, sizeof *names, compare_names);
+    for (size_t i = 1; i < n; i++)
+        if (str_equal(names[i - 1], names[i]))
+            return decode_fail(decoder, NULL, "tools: Tool names must be unique.");
+    if (!choice->kind)
+        return true;
+    if (raw->tools.n == 0)
+        return decode_fail(decoder, NULL,
+                           "tool_choice may only be specified while providing tools");
+    for (size_t i = 0; i < n; i++)
+        found |= str_equal(names[i], choice->name);
+    const struct str shown = utf8_cut(choice->name, NAME_SHOWN_BYTES);
+    return choice->kind->facts != CHOICE_TOOL || found ||
+           decode_fail(decoder, NULL, "Tool '%.*s' not found in provided tools", STR_ARG(shown));
+}
+
+static bool forces_tool(const struct raw_request *raw)
+{
+    return raw->tool_choice.kind && (raw->tool_choice.kind->facts == CHOICE_ANY ||
+                                     raw->tool_choice.kind->facts == CHOICE_TOOL);
+}
+
+static bool thinks(const struct raw_request *raw, enum thinking_kind kind)
+{
+    return raw->thinking.kind && raw->thinking.kind->facts == kind;
+}
+
+static bool check_thinking(struct decoder *decoder, const struct raw_request *raw)
+{
+    if (!thinks(raw, THINKING_ENABLED))
+        return true;
+    if (!decoder->options->count_tokens && raw->thinking.budget >= raw->max_tokens)
+        return decode_fail(decoder, NULL,
+                           "`max_tokens` must be greater than `thinking.budget_tokens`");
+    return !forces_tool(raw) ||
+           decode_fail(decoder, NULL,
+                       "Thinking may not be enabled when tool_choice forces tool use.");
+}
+
+/* max_tokens 0 fills the prompt cache and answers nothing. */
+static bool check_nothing_wanted(struct decoder *decoder, const struct raw_request *raw)
+{
+    const char *with = raw->stream                                     ? "`stream`"
+                       : thinks(raw, THINKING_ENABLED)                 ? "`thinking`"
+                       : thinks(raw, THINKING_ADAPTIVE)                ? "`thinking`"
+                       : raw->output_config.format || raw->output_format ? "`output_config.format`"
+                       : forces_tool(raw)                              ? "a forced `tool_choice`"
+                                                                       : NULL;
+
+    if (decoder->options->count_tokens || raw->max_tokens > 0 || !with)
+        return true;
+    return decode_fail(decoder, NULL, "max_tokens: 0 cannot be combined with %s", with);
+}
+
+static bool check_stop_sequences(struct decoder *decoder, const struct raw_request *raw)
+{
+    const struct str *stops = raw->stop_sequences.items;
+    const struct path list = path_key(NULL, STR("stop_sequences"));
+
+    for (size_t i = 0; i < raw->stop_sequences.n; i++) {
+        const struct path here = path_index(&list, i);
+        if (is_blank(stops[i]))
+            return decode_fail(decoder, &list,
+                               "each stop sequence must contain non-whitespace");
+        if (stops[i].n > REQUEST_STOP_SEQUENCE_BYTES_MAX)
+            return decode_fail(decoder, &here, "String should have at most %d bytes",
+                               REQUEST_STOP_SEQUENCE_BYTES_MAX);
+    }
+    return true;
+}
+
+bool request_check_options(struct decoder *decoder, const struct raw_request *raw)
+{
+    if (raw->output_config.format && raw->output_format)
+        return decode_fail(decoder, NULL,
+                           "output_format: cannot be set together with output_config.format");
+    return check_stop_sequences(decoder, raw) && check_tools(decoder, raw) &&
+           check_thinking(decoder, raw) && check_nothing_wanted(decoder, raw);
+}
+
+/* ---- what is not offered ---- */
+
+static bool check_blocks_offered(struct decoder *decoder, const struct raw_request *raw)
+{
+    const struct raw_message *messages = raw->messages.items;
+    struct place place;
+
+    for (size_t m = 0; m < raw->messages.n; m++) {
+        const struct raw_block *blocks = messages[m].content.items;
+        for (size_t b = 0; b < messages[m].content.n; b++) {
+            place_at(&place, m, b);
+            if (blocks[b].kind->facts & REFUSED)
+                return decode_fail(decoder, &place.block,
+                                   "`%s` blocks are not supported by this server yet",
+                                   blocks[b].kind->tag);
+        }
+        place_at(&place, m, 0);
+        if (messages[m].clear_at || messages[m].output_config) {
+            const struct path here = path_key(
+                &place.message, messages[m].clear_at ? STR("clear_at") : STR("output_config"));
+            return decode_fail(decoder, &here, "not supported by this server yet");
+        }
+    }
+    return true;
+}
+
+bool request_check_offered(struct decoder *decoder, const struct raw_request *raw)
+{
+    const struct {
+        bool asked;
+        const char *text;
+    } refusals[] = {
+        {raw->container, "container: containers are not available on this server"},
+        {raw->mcp_servers, "mcp_servers: MCP servers are not available on this server"},
+        {raw->fallbacks, "fallbacks: other models are not available on this server"},
+        {raw->fallback_credit_token, "fallback_credit_token: not available on this server"},
+        {raw->billing_policy, "billing_policy: not available on this server"},
+        {raw->compaction, "compaction: not supported by this server yet"},
+        {raw->tools.n > 0, "tools: tools are not supported by this server yet"},
+        {thinks(raw, THINKING_ENABLED),
+         "\"thinking.type.enabled\" is not supported for this model. "
+         "Leave `thinking` out, or use \"adaptive\" or \"disabled\"."},
+        {raw->output_config.format,
+         "output_config.format: structured outputs are not supported by this server yet"},
+        {raw->output_format,
+         "output_format: structured outputs are not supported by this server yet"},
+    };
+
+    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)
+        if (refusals[i].asked)
+            return decode_fail(decoder, NULL, "%s", refusals[i].text);
+    return check_blocks_offered(decoder, raw);
+}

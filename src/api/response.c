@@ -1,0 +1,337 @@
+/* response.c - one generation as SSE frames, or as one JSON body.
+ *
+ * The order of keys is the wire's. The hard thing is a block that a keepalive opened before the
+ * backend did: clients push a block at each content_block_start, so the backend's own start of that
+ * block must then add nothing, and an end without it must still close the block. */
+#include "api/response.h"
+
+#include <assert.h>
+
+#include "api/errors.h"
+#include "base/json.h"
+#include "base/random.h"
+
+enum { ID_BYTES = 32 };
+
+struct message_writer {
+    const struct message_request *request;
+    struct str request_id, id;
+    bool started, ended, written;
+    bool open;                  /* a block is open */
+    bool early;                 /* ... and the backend hasn't started it yet */
+    uint32_t blocks;            /* how many were opened */
+    struct usage prompt;
+    struct buf content;         /* JSON answer: its blocks so far */
+    size_t block_begin, text_begin;     /* JSON answer: where in content the open block begins */
+};
+
+static const char *const stop_names[STOP_REASONS] = {
+    [STOP_END_TURN] = "end_turn",
+    [STOP_MAX_TOKENS] = "max_tokens",
+    [STOP_STOP_SEQUENCE] = "stop_sequence",
+    [STOP_CONTEXT_WINDOW] = "model_context_window_exceeded",
+};
+
+struct message_writer *message_writer_new(struct arena *arena,
+                                          const struct message_request *request,
+                                          struct str request_id)
+{
+    struct message_writer *writer = arena_alloc(arena, sizeof *writer);
+    char id[ID_BYTES];
+
+    random_id(id, sizeof id, "msg_");
+    writer->request = request;
+    writer->request_id = request_id;
+    writer->id = arena_str(arena, str_of(id));
+    return writer;
+}
+
+void message_writer_release(struct message_writer *writer)
+{
+    buf_release(&writer->content);
+}
+
+bool message_writer_started(const struct message_writer *writer)
+{
+    return writer->written;
+}
+
+struct str message_writer_id(const struct message_writer *writer)
+{
+    return writer->id;
+}
+
+/* ---- the message itself, whole or at the start of a stream ---- */
+
+static void write_usage_input(struct buf *out, const struct usage *usage)
+{
+    buf_printf(out,
+               "\"input_tokens\":%u,\"cache_creation_input_tokens\":%u,"
+               "\"cache_read_input_tokens\":%u",
+               usage->input_tokens, usage->cache_creation_5m + usage->cache_creation_1h,
+               usage->cache_read);
+}
+
+static void write_cache_creation(struct buf *out, const struct usage *usage)
+{
+    buf_printf(out,
+               ",\"cache_creation\":{\"ephemeral_5m_input_tokens\":%u,"
+               "\"ephemeral_1h_input_tokens\":%u}",
+               usage->cache_creation_5m, usage->cache_creation_1h);
+}
+
+static void write_head(const struct message_writer *writer, struct buf *out)
+{
+    buf_cstr(out, "{\"model\":");
+    json_quote(out, writer->request->model);
+    buf_printf(out, ",\"id\":\"%.*s\",\"type\":\"message\",\"role\":\"assistant\",\"content\":[",
+               STR_ARG(writer->id));
+}
+
+static void write_stop(struct buf *out, const struct gen_event *done)
+{
+    if (!done) {
+        buf_cstr(out, "\"stop_reason\":null,\"stop_sequence\":null,\"stop_details\":null");
+        return;
+    }
+    buf_printf(out, "\"stop_reason\":\"%s\",\"stop_sequence\":", stop_names[done->stop_reason]);
+    if (done->stop_reason == STOP_STOP_SEQUENCE)
+        json_quote(out, done->stop_sequence);
+    else
+        buf_cstr(out, "null");
+    buf_cstr(out, ",\"stop_details\":null");
+}
+
+static void write_diagnostics(const struct message_writer *writer, struct buf *out)
+{
+    buf_cstr(out, writer->request->diagnostics
+                      ? ",\"diagnostics\":{\"cache_miss_reason\":{\"type\":\"unavailable\"}}"
+                      : ",\"diagnostics\":null");
+}
+
+static void write_context_management(const struct message_writer *writer, struct buf *out)
+{
+    if (writer->request->context_management)
+        buf_cstr(out, ",\"context_management\":{\"applied_edits\":[]}");
+}
+
+static void write_body(struct message_writer *writer, struct buf *out,
+                       const struct gen_event *done)
+{
+    write_head(writer, out);
+    buf_str(out, buf_view(&writer->content));
+    buf_cstr(out, "],\"container\":null,");
+    write_stop(out, done);
+    buf_cstr(out, ",\"usage\":{");
+    write_usage_input(out, &done->usage);
+    write_cache_creation(out, &done->usage);
+    buf_printf(out,
+               ",\"output_tokens\":%u,\"output_tokens_details\":{\"thinking_tokens\":0},"
+               "\"server_tool_use\":null,\"service_tier\":\"standard\",\"speed\":\"standard\","
+               "\"inference_geo\":\"not_available\"}",
+               done->usage.output_tokens);
+    write_diagnostics(writer, out);
+    write_context_management(writer, out);
+    buf_char(out, '}');
+}
+
+/* ---- frames ---- */
+
+static void frame_begin(struct buf *out, const char *name)
+{
+    buf_printf(out, "event: %s\ndata: {\"type\":\"%s\"", name, name);
+}
+
+static void frame_end(struct buf *out)
+{
+    buf_cstr(out, "}\n\n");
+}
+
+static void frame_ping(struct buf *out)
+{
+    frame_begin(out, "ping");
+    frame_end(out);
+}
+
+static void frame_message_start(const struct message_writer *writer, struct buf *out)
+{
+    frame_begin(out, "message_start");
+    buf_cstr(out, ",\"message\":");
+    write_head(writer, out);
+    buf_cstr(out, "],\"container\":null,");
+    write_stop(out, NULL);
+    buf_cstr(out, ",\"usage\":{");
+    write_usage_input(out, &writer->prompt);
+    write_cache_creation(out, &writer->prompt);
+    buf_cstr(out, ",\"output_tokens\":1,\"service_tier\":\"standard\","
+                  "\"inference_geo\":\"not_available\"}");
+    write_diagnostics(writer, out);
+    buf_char(out, '}');
+    frame_end(out);
+}
+
+static void frame_block_start(struct buf *out, uint32_t index)
+{
+    frame_begin(out, "content_block_start");
+    buf_printf(out, ",\"index\":%u,\"content_block\":{\"type\":\"text\",\"text\":\"\"}", index);
+    frame_end(out);
+}
+
+static void frame_delta(struct buf *out, uint32_t index, struct str text)
+{
+    frame_begin(out, "content_block_delta");
+    buf_printf(out, ",\"index\":%u,\"delta\":{\"type\":\"text_delta\",\"text\":", index);
+    json_quote(out, text);
+    buf_char(out, '}');
+    frame_end(out);
+}
+
+static void frame_block_stop(struct buf *out, uint32_t index)
+{
+    frame_begin(out, "content_block_stop");
+    buf_printf(out, ",\"index\":%u", index);
+    frame_end(out);
+}
+
+static void frame_message_end(const struct message_writer *writer, struct buf *out,
+                              const struct gen_event *done)
+{
+    frame_begin(out, "message_delta");
+    buf_cstr(out, ",\"delta\":{");
+    write_stop(out, done);
+    buf_cstr(out, ",\"container\":null},\"usage\":{");
+    write_usage_input(out, &done->usage);
+    buf_printf(out, ",\"output_tokens\":%u,\"output_tokens_details\":{\"thinking_tokens\":0}}",
+               done->usage.output_tokens);
+    write_context_management(writer, out);
+    frame_end(out);
+    frame_begin(out, "message_stop");
+    frame_end(out);
+}
+
+static void frame_error(const struct message_writer *writer, struct buf *out,
+                        const struct err *error)
+{
+    buf_cstr(out, "event: error\ndata: ");
+    api_error_body(out, error, writer->request_id);
+    buf_cstr(out, "\n\n");
+}
+
+/* ---- events ---- */
+
+static void block_start(struct message_writer *writer, struct buf *out)
+{
+    if (writer->early) {
+        writer->early = false;
+        return;
+    }
+    assert(!writer->open);
+    writer->open = true;
+    if (writer->request->stream) {
+        frame_block_start(out, writer->blocks);
+    } else {
+        writer->block_begin = writer->content.n;
+        buf_printf(&writer->content, "%s{\"type\":\"text\",\"text\":\"",
+                   writer->content.n ? "," : "");
+        writer->text_begin = writer->content.n;
+    }
+    writer->blocks++;
+}
+
+static void block_delta(struct message_writer *writer, struct buf *out, struct str text)
+{
+    assert(writer->open);
+    if (text.n == 0)
+        return;
+    if (writer->request->stream)
+        frame_delta(out, writer->blocks - 1, text);
+    else
+        json_escape(&writer->content, text);
+}
+
+static void block_stop(struct message_writer *writer, struct buf *out)
+{
+    writer->open = writer->early = false;
+    if (writer->request->stream)
+        frame_block_stop(out, writer->blocks - 1);
+    else if (writer->content.n == writer->text_begin)
+        writer->content.n = writer->block_begin;        /* an empty text block is none */
+    else
+        buf_cstr(&writer->content, "\"}");
+}
+
+static void start(struct message_writer *writer, struct buf *out, const struct gen_event *event)
+{
+    writer->started = true;
+    writer->prompt = event->usage;
+    if (writer->request->stream) {
+        frame_message_start(writer, out);
+        frame_ping(out);
+    }
+}
+
+static void done(struct message_writer *writer, struct buf *out, const struct gen_event *event)
+{
+    if (writer->open)
+        block_stop(writer, out);
+    writer->ended = true;
+    if (writer->request->stream)
+        frame_message_end(writer, out, event);
+    else
+        write_body(writer, out, event);
+}
+
+void message_writer_event(struct message_writer *writer, struct buf *out,
+                          const struct gen_event *event)
+{
+    const size_t before = out->n;
+
+    assert(!writer->ended);
+    switch (event->type) {
+    case GEN_STARTED:
+        start(writer, out, event);
+        break;
+    case GEN_BLOCK_START:
+        block_start(writer, out);
+        break;
+    case GEN_DELTA:
+        block_delta(writer, out, event->text);
+        break;
+    case GEN_BLOCK_STOP:
+        block_stop(writer, out);
+        break;
+    case GEN_DONE:
+        done(writer, out, event);
+        break;
+    case GEN_FAILED:
+        writer->ended = true;
+        if (writer->written)
+            frame_error(writer, out, &event->error);
+        break;
+    }
+    writer->written |= out->n > before;
+}
+
+void message_writer_keepalive(struct message_writer *writer, struct buf *out, bool content)
+{
+    if (!writer->request->stream || !writer->started || writer->ended)
+        return;
+    if (!content) {
+        frame_ping(out);
+        return;
+    }
+    if (!writer->open) {
+        block_start(writer, out);
+        writer->early = true;
+    }
+    frame_delta(out, writer->blocks - 1, STR(""));
+}
+
+void response_count_tokens(struct buf *out, const struct message_request *request,
+                           uint32_t tokens)
+{
+    buf_printf(out, "{\"input_tokens\":%u", tokens);
+    if (request->context_management)
+        buf_printf(out, ",\"context_management\":{\"original_input_tokens\":%u}", tokens);
+    buf_char(out, '}');
+}
