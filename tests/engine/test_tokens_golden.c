@@ -1,0 +1,350 @@
+/* The tokenizer against tokens that Hugging Face's `tokenizers` gave, with real vocabularies:
+ * tests/golden/tokens (made by tests/golden/scripts/tokens_golden.py; tiny_bpe.json by the project's
+ * fixture scripts) and the larger fixtures. What needs a file that isn't there is skipped, and says so. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "engine/detokenizer.h"
+#include "engine/gguf.h"
+#include "engine/pretokenizer.h"
+#include "engine/tokenizer.h"
+
+enum { PATH_BYTES = 4096 };
+
+/* "$variable/name", or below the folder of the tests where the variable is not set. */
+static void path_of(char *out, const char *variable, const char *below_tests, const char *name)
+{
+    const char *folder = variable ? getenv(variable) : NULL, *tests = getenv("PENSIEVE_TESTS");
+
+    if (folder)
+        snprintf(out, PATH_BYTES, "%s/%s", folder, name);
+    else
+        snprintf(out, PATH_BYTES, "%s/%s/%s", tests ? tests : "tests", below_tests, name);
+}
+
+static void or_skip(const char *path)
+{
+    if (access(path, R_OK) == 0)
+        return;
+    print_message("skipped: %s is not there\n", path);
+    skip();
+}
+
+static yyjson_val *json_of(const char *path, struct arena *arena)
+{
+    FILE *file = fopen(path, "rb");
+    struct buf buf = {0};
+    char block[1 << 16];
+    yyjson_val *root = NULL;
+    struct err err = {0};
+
+    assert_non_null(file);
+    for (size_t n; (n = fread(block, 1, sizeof block, file)) > 0;)
+        buf_append(&buf, block, n);
+    fclose(file);
+    if (!json_parse(arena, arena_str(arena, buf_view(&buf)), &root, &err))
+        fail_msg("%s: %s", path, err.text);
+    buf_release(&buf);
+    return root;
+}
+
+/* The vocabulary alone, so that files without weights serve too. */
+static struct vocab *vocab_of(const char *path)
+{
+    struct err err = {0};
+    struct gguf *file = gguf_open(path, &err);
+    struct arena *arena = arena_new(1 << 16);
+    struct vocab_source source = {.bos = -1, .eos = -1, .unknown = -1, .eot = -1};
+    struct vocab *vocab = NULL;
+    size_t types_n;
+
+    if (file && gguf_str(file, "tokenizer.ggml.model", &source.model, &err) &&
+        gguf_str(file, "tokenizer.ggml.pre", &source.pre, &err) &&
+        gguf_strings(file, "tokenizer.ggml.tokens", arena, &source.tokens, &source.tokens_n, &err) &&
+        gguf_i32s(file, "tokenizer.ggml.token_type", arena, &source.types, &types_n, &err) &&
+        gguf_strings(file, "tokenizer.ggml.merges", arena, &source.merges, &source.merges_n, &err))
+        vocab = vocab_new(&source, &err);
+    if (!vocab)
+        fail_msg("%s: %s", path, err.text);
+    arena_free(arena);
+    gguf_close(file);
+    return vocab;
+}
+
+static struct tokens encode(const struct vocab *vocab, struct arena *arena, struct str text,
+                            bool plain)
+{
+    const struct plain_range all = {0, text.n};
+    struct tokens tokens = {0};
+    struct err err = {0};
+
+    if (!tokenizer_encode(vocab, arena, text, &all, plain, false, &tokens, &err))
+        fail_msg("%s", err.text);
+    return tokens;
+}
+
+static bool ids_equal(struct tokens tokens, yyjson_val *ids)
+{
+    if (tokens.n != yyjson_arr_size(ids))
+        return false;
+    for (size_t i = 0; i < tokens.n; i++) {
+        if (tokens.ids[i] != yyjson_get_int(yyjson_arr_get(ids, i)))
+            return false;
+    }
+    return true;
+}
+
+static struct str decode(const struct vocab *vocab, struct arena *arena, struct tokens tokens)
+{
+    struct detokenizer detokenizer = {0};
+    struct buf buf = {0};
+
+    for (size_t i = 0; i < tokens.n; i++)
+        detokenizer_push(&detokenizer, vocab_bytes(vocab, tokens.ids[i]), &buf);
+    detokenizer_finish(&detokenizer, &buf);
+    const struct str text = arena_str(arena, buf_view(&buf));
+    buf_release(&buf);
+    return text;
+}
+
+/* {"t": text, "ids": [...], "ll": [...], "plain": [...]}
+ * ll: where llama.cpp says otherwise, it goes by the GGUF file and so do we; HF's tokenizer.json of
+ * Qwen also composes characters (NFC) and has newer tokens. plain: a look-alike taken as text. */
+static size_t check_vectors(const struct vocab *vocab, yyjson_val *vectors)
+{
+    yyjson_arr_iter each = yyjson_arr_iter_with(vectors);
+    size_t wrong = 0;
+
+    for (yyjson_val *vector; (vector = yyjson_arr_iter_next(&each));) {
+        struct arena *arena = arena_new(4096);
+        const struct str text = json_str(yyjson_obj_get(vector, "t"));
+        yyjson_val *ll = yyjson_obj_get(vector, "ll"), *plain = yyjson_obj_get(vector, "plain");
+        yyjson_val *ids = ll ? ll : yyjson_obj_get(vector, "ids");
+        const struct tokens tokens = encode(vocab, arena, text, false);
+        const bool good = ids_equal(tokens, ids) &&
+                          ids_equal(encode(vocab, arena, text, true), plain ? plain : ids) &&
+                          str_equal(decode(vocab, arena, tokens), text);
+        if (!good)
+            print_error("differs: \"%.*s\"\n", STR_ARG(text));
+        wrong += !good;
+        arena_free(arena);
+    }
+    return wrong;
+}
+
+static uint32_t crc32_of(struct tokens tokens)
+{
+    uint32_t crc = UINT32_MAX;
+
+    for (size_t i = 0; i < tokens.n * sizeof *tokens.ids; i++) {
+        crc ^= (uint32_t)tokens.ids[i / 4] >> i % 4 * 8 & 0xff;
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
+    }
+    return ~crc;
+}
+
+static uint64_t number_of(yyjson_val *object, const char *key, const char *otherwise)
+{
+    yyjson_val *value = yyjson_obj_get(object, key);
+
+    return yyjson_get_uint(value ? value : yyjson_obj_get(object, otherwise));
+}
+
+/* {"unit": text, "n": how often, "len": tokens, "crc": of the ids, "ll_len", "ll_crc": as above} */
+static size_t check_long(const struct vocab *vocab, yyjson_val *vectors)
+{
+    yyjson_arr_iter each = yyjson_arr_iter_with(vectors);
+    size_t wrong = 0;
+
+    for (yyjson_val *vector; (vector = yyjson_arr_iter_next(&each));) {
+        struct arena *arena = arena_new(4096);
+        const struct str unit = json_str(yyjson_obj_get(vector, "unit"));
+        struct buf text = {0};
+        for (uint64_t i = yyjson_get_uint(yyjson_obj_get(vector, "n")); i > 0; i--)
+            buf_str(&text, unit);
+        const struct tokens tokens = encode(vocab, arena, buf_view(&text), false);
+        const bool good = tokens.n == number_of(vector, "ll_len", "len") &&
+                          crc32_of(tokens) == number_of(vector, "ll_crc", "crc");
+        if (!good)
+            print_error("differs: many \"%.*s\"\n", STR_ARG(unit));
+        wrong += !good;
+        buf_release(&text);
+        arena_free(arena);
+    }
+    return wrong;
+}
+
+static struct str base64_decode(struct arena *arena, struct str text)
+{
+    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char *out = arena_alloc(arena, text.n);
+    size_t n = 0;
+    uint32_t bits = 0;
+
+    for (size_t i = 0; i < text.n && text.s[i] != '='; i++) {
+        bits = bits << 6 | (uint32_t)(strchr(alphabet, text.s[i]) - alphabet);
+        if (i % 4)
+            out[n++] = (char)(bits >> (6 - 2 * (i % 4)));
+    }
+    return (struct str){out, n};
+}
+
+/* {"b64": bytes, "ids_replace": the ids of what Python's errors="replace" makes of them} */
+static size_t check_invalid(const struct vocab *vocab, yyjson_val *vectors)
+{
+    yyjson_arr_iter each = yyjson_arr_iter_with(vectors);
+    size_t wrong = 0;
+
+    for (yyjson_val *vector; (vector = yyjson_arr_iter_next(&each));) {
+        struct arena *arena = arena_new(4096);
+        struct detokenizer detokenizer = {0};
+        struct buf replaced = {0};
+        const struct str b64 = json_str(yyjson_obj_get(vector, "b64"));
+        const struct str bytes = base64_decode(arena, b64);
+        detokenizer_push(&detokenizer, bytes, &replaced);
+        detokenizer_finish(&detokenizer, &replaced);
+        const bool good = ids_equal(encode(vocab, arena, buf_view(&replaced), false),
+                                    yyjson_obj_get(vector, "ids_replace"));
+        assert_true(encode(vocab, arena, bytes, false).n > 0);
+        if (!good)
+            print_error("differs: invalid UTF-8 %.*s\n", STR_ARG(b64));
+        wrong += !good;
+        buf_release(&replaced);
+        arena_free(arena);
+    }
+    return wrong;
+}
+
+static void check_file(const char *json, const char *model)
+{
+    struct arena *arena = arena_new(1 << 16);
+    yyjson_val *root = json_of(json, arena);
+    struct vocab *vocab = vocab_of(model);
+    const size_t n = yyjson_arr_size(yyjson_obj_get(root, "vectors"));
+
+    assert_true(n > 0);
+    const size_t wrong = check_vectors(vocab, yyjson_obj_get(root, "vectors")) +
+                         check_long(vocab, yyjson_obj_get(root, "long")) +
+                         check_invalid(vocab, yyjson_obj_get(root, "bad_utf8"));
+    vocab_free(vocab);
+    arena_free(arena);
+    print_message("%zu strings of %s, %zu wrong\n", n, json, wrong);
+    assert_int_equal(wrong, 0);
+}
+
+static void check_fixture(const char *json_name, const char *model_variable,
+                          const char *model_below, const char *model_name)
+{
+    char json[PATH_BYTES], model[PATH_BYTES];
+
+    path_of(json, "PENSIEVE_FIXTURES", "../../shared/fixtures", json_name);
+    path_of(model, model_variable, model_below, model_name);
+    or_skip(json);
+    or_skip(model);
+    check_file(json, model);
+}
+
+#define SMOLLM2 "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+static void smollm2_golden(void **state)
+{
+    char json[PATH_BYTES], model[PATH_BYTES];
+
+    path_of(json, NULL, "golden", "tokens/smollm2.json");
+    path_of(model, "PENSIEVE_MODELS", "../models", SMOLLM2);
+    or_skip(model);
+    check_file(json, model);
+    (void)state;
+}
+
+static void smollm2_fixture(void **state)
+{
+    check_fixture("out/tok/tokvec_smollm2.json", "PENSIEVE_MODELS", "../models", SMOLLM2);
+    (void)state;
+}
+
+static void tiny_golden(void **state)
+{
+    char json[PATH_BYTES], model[PATH_BYTES];
+
+    path_of(json, NULL, "golden", "tokens/tiny_bpe.json");
+    path_of(model, NULL, "golden", "tiny/llama_tied/f16.gguf");
+    check_file(json, model);
+    (void)state;
+}
+
+/* PENSIEVE_VOCABS: a folder with vocabularies alone, ggml-vocab-NAME.gguf, as llama.cpp has them. */
+static void gpt2_fixture(void **state)
+{
+    check_fixture("out/tok/tokvec_gpt2.json", "PENSIEVE_VOCABS", "../models",
+                  "ggml-vocab-gpt-2.gguf");
+    (void)state;
+}
+
+static void qwen_fixture(void **state)
+{
+    check_fixture("out/tok/tokvec_qwen.json", "PENSIEVE_VOCABS", "../models",
+                  "ggml-vocab-qwen2.gguf");
+    (void)state;
+}
+
+/* {"NAME": [{"t": text, "words": [...]}]}: every pattern, without any vocabulary. */
+static void words_golden(void **state)
+{
+    char json[PATH_BYTES];
+    struct arena *arena = arena_new(1 << 16);
+    struct err err = {0};
+    size_t wrong = 0;
+
+    path_of(json, NULL, "golden", "tokens/words.json");
+    yyjson_obj_iter names = yyjson_obj_iter_with(json_of(json, arena));
+    for (yyjson_val *name; (name = yyjson_obj_iter_next(&names));) {
+        struct pretokenizer *pretokenizer = pretokenizer_new(json_str(name), &err);
+        assert_non_null(pretokenizer);
+        struct splitter *splitter = splitter_new(pretokenizer, &err);
+        assert_non_null(splitter);
+        yyjson_arr_iter each = yyjson_arr_iter_with(yyjson_obj_iter_get_val(name));
+        for (yyjson_val *vector; (vector = yyjson_arr_iter_next(&each));) {
+            const struct str text = json_str(yyjson_obj_get(vector, "t"));
+            yyjson_val *words = yyjson_obj_get(vector, "words");
+            size_t i = 0;
+            bool good = true;
+            for (size_t at = 0; at < text.n; i++) {
+                struct str word;
+                assert_true(splitter_next(splitter, text, at, &word, &err));
+                good &= str_equal(word, json_str(yyjson_arr_get(words, i)));
+                at += word.n;
+            }
+            good &= i == yyjson_arr_size(words);
+            if (!good)
+                print_error("%s splits otherwise: \"%.*s\"\n", yyjson_get_str(name), STR_ARG(text));
+            wrong += !good;
+        }
+        splitter_free(splitter);
+        pretokenizer_free(pretokenizer);
+    }
+    arena_free(arena);
+    assert_int_equal(wrong, 0);
+    (void)state;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(words_golden),     cmocka_unit_test(tiny_golden),
+        cmocka_unit_test(smollm2_golden),   cmocka_unit_test(smollm2_fixture),
+        cmocka_unit_test(gpt2_fixture),     cmocka_unit_test(qwen_fixture),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
