@@ -1,0 +1,103 @@
+# The front door. `make run` on a fresh machine says what it lacks and gets it, builds, fetches the
+# default model and serves; `make help` lists the rest. Meson and Ninja do the building.
+
+MODEL   := models/SmolLM2-135M-Instruct.Q4_1.gguf
+PROGRAM := build/release/src/app/pensieve
+ARGS    ?=
+SECONDS_EACH ?= 60
+
+# Meson asks once: a build folder is set up when it isn't there, and then keeps itself up to date.
+MESON   := meson setup
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test run model release test check docs asan tsan fuzz bench fmt clean FORCE
+
+help:
+	@echo 'make run      get what is lacking, build, fetch the default model, serve (ARGS="--port 8080")'
+	@echo 'make setup    only get what is lacking'
+	@echo 'make model    only fetch the default model'
+	@echo 'make release  only build $(PROGRAM)'
+	@echo 'make test     everything: units under sanitizers, kernels, real clients, short fuzzing'
+	@echo 'make check    the quick part of it, for before a commit'
+	@echo 'make asan     unit tests under AddressSanitizer and UndefinedBehaviorSanitizer'
+	@echo 'make tsan     queue, pool, engine and server tests under ThreadSanitizer'
+	@echo 'make fuzz     every fuzz target for SECONDS_EACH=$(SECONDS_EACH) seconds'
+	@echo 'make bench    alternating rounds against llama.cpp (builds it first)'
+	@echo 'make docs     option tables out of the program'
+	@echo 'make fmt      clang-format'
+	@echo 'make clean    remove what was built (not what was fetched)'
+
+# ---- what the machine must have ----
+
+.deps/system-%: deps/packages deps/system
+	@deps/system $(subst +, ,$*)
+	@mkdir -p .deps && touch $@
+
+.deps/sources: deps/lock deps/fetch | .deps/system-run
+	@deps/fetch source
+	@touch $@
+
+$(MODEL): | .deps/system-run
+	@deps/fetch model
+
+setup: .deps/system-run .deps/sources
+setup-test: setup .deps/system-run+test+fuzz
+model: $(MODEL)
+
+# ---- building ----
+
+build/release/build.ninja: | .deps/sources
+	@$(MESON) build/release --buildtype=release -Dtests=false
+
+build/asan/build.ninja: | .deps/sources .deps/system-run+test+fuzz
+	@$(MESON) build/asan -Db_sanitize=address,undefined -Db_lundef=false
+
+build/tsan/build.ninja: | .deps/sources .deps/system-run+test+fuzz
+	@$(MESON) build/tsan -Db_sanitize=thread -Db_lundef=false
+
+build/fuzz/build.ninja: | .deps/sources .deps/system-run+test+fuzz
+	@CC=clang $(MESON) build/fuzz -Dtests=false -Dfuzzers=true -Db_sanitize=address,undefined \
+	    -Db_lundef=false -Dc_args=-fsanitize=fuzzer-no-link
+
+release: $(PROGRAM)
+$(PROGRAM): .deps/sources build/release/build.ninja FORCE
+	@ninja -C build/release -n | grep -q 'no work to do' || ninja -C build/release
+
+run: $(PROGRAM) $(MODEL)
+	@exec $(PROGRAM) serve $(ARGS)
+
+# ---- testing ----
+
+BUILDS := build/asan/build.ninja build/tsan/build.ninja build/fuzz/build.ninja
+
+test: setup-test $(MODEL) build/release/build.ninja $(BUILDS)
+	@tests/run layers asan tsan release kernels clients fuzz
+
+check: setup-test $(MODEL) build/asan/build.ninja
+	@tests/run layers asan
+
+asan: setup-test $(MODEL) build/asan/build.ninja
+	@tests/run asan
+
+tsan: setup-test $(MODEL) build/tsan/build.ninja
+	@tests/run tsan
+
+fuzz: build/fuzz/build.ninja
+	@ninja -C build/fuzz
+	@fuzz/run $(SECONDS_EACH)
+
+# ---- the rest ----
+
+bench: $(PROGRAM) $(MODEL) .deps/system-run+bench
+	@bench/setup
+	@.venv-bench/bin/python bench/compare.py --program $(PROGRAM) --model $(MODEL) $(ARGS)
+
+docs: $(PROGRAM)
+	@$(PROGRAM) options --format markdown > docs/options.md
+	@$(PROGRAM) options --format man > docs/pensieve.1
+
+fmt: .deps/system-run+fmt
+	@clang-format -i $$(git ls-files 'src/*.[ch]' 'include/*.h' 'tests/*.[ch]' 'fuzz/*.[ch]')
+
+clean:
+	@rm -rf build
