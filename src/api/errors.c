@@ -10,6 +10,8 @@ static const struct api_error errors[ERR_CODES] = {
     [ERR_NONE] = {500, "api_error", NULL},
     [ERR_INVALID] = {400, "invalid_request_error", NULL},
     [ERR_THREAD] = {400, "invalid_request_error", THREAD_DETAILS},
+    [ERR_ENCODING] = {400, "invalid_request_error",
+                      "{\"error_code\":\"request_body_encoding_unsupported\"}"},
     [ERR_AUTH] = {401, "authentication_error", NULL},
     [ERR_FORBIDDEN] = {403, "permission_error", NULL},
     [ERR_NOT_FOUND] = {404, "not_found_error", NULL},
