@@ -41,7 +41,8 @@ struct model_info {
 
 /* Opens, checks and maps the model, starts the threads. Errors: ERR_IO, ERR_FORMAT, ERR_USAGE. */
 struct engine *engine_open(const struct engine_options *options, struct err *err);
-/* Ends what still runs with ERR_OVERLOADED "shutting down", joins the threads, unmaps. */
+/* Ends what still runs with ERR_OVERLOADED "shutting down", joins the threads, unmaps. Nobody else
+ * may be in a call of this engine. */
 void engine_close(struct engine *engine);
 const struct model_info *engine_info(const struct engine *engine);              /* [any] */
 const char *engine_cpu(const struct engine *engine);        /* the kernel table in use */
@@ -91,7 +92,7 @@ struct sequence_result {
 };
 
 struct sequence_params {
-    const int32_t *tokens;      /* the prompt, at least one; borrowed until on_done returns */
+    const int32_t *tokens;      /* the prompt, at least one; copied by engine_submit */
     size_t tokens_n;            /* at most the context; equal to it: ends CONTEXT_FULL at once */
     uint32_t max_tokens;        /* 0: prefill only */
     struct sampling sampling;
@@ -106,11 +107,13 @@ struct sequence_params {
  * ERR_INVALID: an empty or too long prompt, a token out of range. */
 struct sequence *engine_submit(struct engine *engine, const struct sequence_params *params,
                                struct err *err);
-/* [any] Until sequence_free. Cancel takes effect between steps: within one prefill chunk. */
+/* [any] Until sequence_free, and not while engine_close runs. Cancel takes effect between steps:
+ * within one prefill chunk. */
 void sequence_cancel(struct sequence *sequence);
 void sequence_pause(struct sequence *sequence);     /* keeps its pages, takes no part in steps */
 void sequence_resume(struct sequence *sequence);
-/* After on_done has returned, once. */
+/* Once, after on_done was called; waits until on_done has returned, so not from a callback. After it
+ * nobody holds the handle or the callbacks' context. May come after engine_close. */
 void sequence_free(struct sequence *sequence);
 
 struct engine_stats {

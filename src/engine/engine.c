@@ -1,0 +1,359 @@
+/* engine.c - the engine thread: takes submissions, runs steps, sleeps when there is nothing to do.
+ *
+ * The model, the pages and the scheduler belong to that thread from engine_open to engine_close.
+ * Others reach it through the inbox (a bounded queue), the flags of their sequences, and numbers it
+ * publishes after each step. */
+#include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/kvcache.h"
+#include "engine/model.h"
+#include "engine/scheduler.h"
+#include "engine/sequence.h"
+#include "engine/tokenizer.h"
+#include "engine/vocab.h"
+#include "pensieve/engine.h"
+
+enum {
+    PREFILL_CHUNK_DEFAULT = 256, PREFILL_CHUNK_MAX = 8192,
+    SEQUENCES_DEFAULT = 64, SEQUENCES_MAX = 1024,
+    QUEUE_DEFAULT = 256, QUEUE_MAX = 1 << 16,
+};
+
+#define KV_BYTES_DEFAULT ((uint64_t)1 << 30)
+
+/* What the engine thread last said of itself. Each number is whole; together they may be of two
+ * steps. */
+struct published {
+    _Atomic uint32_t running;
+    _Atomic uint64_t kv_used, kv_cached, prompt_tokens, cached_tokens, output_tokens;
+    _Atomic double prefill_tps, decode_tps;
+};
+
+struct engine {
+    struct model_info info;
+    struct model *model;
+    const struct kernels *kernels;
+    struct pool *pool;
+    struct kv_cache *cache;
+    struct forward *forward;
+    struct scheduler *scheduler;
+    struct queue *inbox;
+    uint32_t sequences_max, queue_max;
+    uint64_t kv_pages_total, kv_page_bytes;
+    _Atomic uint32_t waiting;           /* submitted, never run yet */
+    _Atomic bool closing;
+    struct published published;
+    pthread_t thread;
+    bool thread_runs;
+};
+
+/* ---- the engine thread ---- */
+
+static void publish(struct engine *engine)
+{
+    const struct kv_counts counts = kv_cache_counts(engine->cache);
+    const struct scheduler_stats stats = scheduler_stats(engine->scheduler);
+    struct published *published = &engine->published;
+
+    atomic_store(&published->running, stats.running);
+    atomic_store(&published->kv_used, counts.used);
+    atomic_store(&published->kv_cached, counts.cached);
+    atomic_store(&published->prompt_tokens, stats.prompt_tokens);
+    atomic_store(&published->cached_tokens, stats.cached_tokens);
+    atomic_store(&published->output_tokens, stats.output_tokens);
+    atomic_store(&published->prefill_tps, stats.prefill_tps);
+    atomic_store(&published->decode_tps, stats.decode_tps);
+}
+
+static void fail_all(struct engine *engine)
+{
+    struct sequence *sequence;
+    struct err error;
+
+    err_set(&error, ERR_OVERLOADED, "the server is shutting down");
+    while ((sequence = queue_take(engine->inbox)))
+        scheduler_add(engine->scheduler, sequence);
+    scheduler_fail_all(engine->scheduler, &error);
+}
+
+static void *engine_main(void *context)
+{
+    struct engine *engine = context;
+
+    while (!atomic_load(&engine->closing)) {
+        struct sequence *sequence;
+        while ((sequence = queue_take(engine->inbox)))
+            scheduler_add(engine->scheduler, sequence);
+        const bool worked = scheduler_step(engine->scheduler);
+        publish(engine);
+        if (worked)
+            continue;
+        sequence = queue_wait(engine->inbox, UINT32_MAX);
+        if (sequence)
+            scheduler_add(engine->scheduler, sequence);
+    }
+    fail_all(engine);
+    return NULL;
+}
+
+/* ---- the model, as the scheduler sees it ---- */
+
+static void step(void *context, const struct batch_row *rows, uint32_t rows_n)
+{
+    const struct engine *engine = context;
+
+    forward_step(engine->forward, rows, rows_n);
+}
+
+static bool is_end(void *context, int32_t id)
+{
+    const struct engine *engine = context;
+
+    return vocab_is_end(model_vocab(engine->model), id);
+}
+
+static struct str text(void *context, int32_t id)
+{
+    return engine_token_text(context, id, false);
+}
+
+/* ---- opening ---- */
+
+static uint32_t cores(void)
+{
+#ifdef __linux__
+    cpu_set_t set;                      /* what this process may use, not what the machine has */
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
+        return (uint32_t)CPU_COUNT(&set);
+#endif
+    const long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 0 ? (uint32_t)online : 1;
+}
+
+static bool take(uint32_t *out, const char *what, uint32_t given, uint32_t otherwise, uint32_t max,
+                 struct err *err)
+{
+    *out = given ? given : otherwise < max ? otherwise : max;
+    return *out <= max ||
+           err_set(err, ERR_USAGE, "%s: %u is more than the limit of %u", what, given, max);
+}
+
+static bool open_kv(struct engine *engine, uint64_t bytes_max, struct err *err)
+{
+    const struct hparams *h = model_hparams(engine->model);
+    const uint64_t pages = (engine->info.context + KV_PAGE - 1) / KV_PAGE;
+    const uint64_t context_bytes = pages * KV_PAGE * engine->info.kv_bytes_token;
+    uint64_t bytes = bytes_max;
+
+    if (bytes == 0)
+        bytes = context_bytes > KV_BYTES_DEFAULT ? context_bytes : KV_BYTES_DEFAULT;
+    engine->cache = kv_cache_new(h->layers, h->kv_heads, h->head_dim, bytes, err);
+    if (!engine->cache)
+        return false;
+    const struct kv_counts counts = kv_cache_counts(engine->cache);
+    engine->kv_pages_total = counts.total;
+    engine->kv_page_bytes = counts.page_bytes;
+    return true;
+}
+
+static bool open_scheduler(struct engine *engine, const struct engine_options *options,
+                           struct err *err)
+{
+    struct scheduler_options s = {
+        .model = {
+            .context = engine, .vocab = engine->info.vocab_size,
+            .step = step, .is_end = is_end, .text = text,
+        },
+        .cache = engine->cache,
+        .context = engine->info.context,
+    };
+
+    if (!take(&s.prefill_chunk, "prefill chunk", options->prefill_chunk, PREFILL_CHUNK_DEFAULT,
+              PREFILL_CHUNK_MAX, err) ||
+        !take(&s.sequences_max, "sequences at once", options->sequences_max, SEQUENCES_DEFAULT,
+              SEQUENCES_MAX, err))
+        return false;
+    engine->sequences_max = s.sequences_max;
+    engine->forward = forward_new(engine->model, engine->kernels, engine->pool, engine->cache,
+                                  scheduler_rows_max(&s), err);
+    if (!engine->forward)
+        return false;
+    engine->scheduler = scheduler_new(&s, err);
+    return engine->scheduler != NULL;
+}
+
+static bool open_parts(struct engine *engine, const struct engine_options *options, struct err *err)
+{
+    uint32_t threads;
+
+    engine->kernels = kernels_select(options->cpu, err);
+    if (!engine->kernels ||
+        !take(&threads, "threads", options->threads, cores(), POOL_THREADS_MAX, err) ||
+        !take(&engine->queue_max, "queue", options->queue_max, QUEUE_DEFAULT, QUEUE_MAX, err))
+        return false;
+    engine->model = model_open(options->model_path, err);
+    if (!engine->model)
+        return false;
+    model_describe(engine->model, &engine->info);
+    const uint32_t trained = engine->info.context_trained;
+    if (options->context > trained)
+        return err_set(err, ERR_USAGE, "context: %u is more than the %u tokens that the model was "
+                       "trained for", options->context, trained);
+    engine->info.context = options->context ? options->context : trained;
+    engine->pool = pool_new(threads, err);
+    if (!engine->pool || !open_kv(engine, options->kv_bytes_max, err) ||
+        !open_scheduler(engine, options, err))
+        return false;
+    engine->inbox = queue_new(engine->queue_max, NULL, NULL);
+    if (!engine->inbox)
+        return err_set(err, ERR_IO, "no memory for the queue");
+    publish(engine);
+    const int rc = pthread_create(&engine->thread, NULL, engine_main, engine);
+    engine->thread_runs = rc == 0;
+    return rc == 0 || err_set(err, ERR_IO, "no engine thread: %s", strerror(rc));
+}
+
+struct engine *engine_open(const struct engine_options *options, struct err *err)
+{
+    struct engine *engine = calloc(1, sizeof *engine);
+
+    if (!engine) {
+        err_set(err, ERR_IO, "no memory for an engine");
+        return NULL;
+    }
+    if (!open_parts(engine, options, err)) {
+        engine_close(engine);
+        return NULL;
+    }
+    return engine;
+}
+
+void engine_close(struct engine *engine)
+{
+    if (!engine)
+        return;
+    if (engine->thread_runs) {
+        atomic_store(&engine->closing, true);
+        queue_kick(engine->inbox);
+        pthread_join(engine->thread, NULL);
+        fail_all(engine);               /* what came in after the thread's last look */
+    }
+    scheduler_free(engine->scheduler);
+    forward_free(engine->forward);
+    kv_cache_free(engine->cache);
+    pool_free(engine->pool);
+    queue_free(engine->inbox);
+    model_close(engine->model);
+    free(engine);
+}
+
+/* ---- from any thread ---- */
+
+const struct model_info *engine_info(const struct engine *engine)
+{
+    return &engine->info;
+}
+
+const char *engine_cpu(const struct engine *engine)
+{
+    return engine->kernels->isa;
+}
+
+bool engine_tokenize(const struct engine *engine, struct arena *arena, struct str input,
+                     const struct plain_range *plain, size_t plain_n, bool add_bos,
+                     struct tokens *out, struct err *err)
+{
+    return tokenizer_encode(model_vocab(engine->model), arena, input, plain, plain_n, add_bos, out,
+                            err);
+}
+
+struct str engine_token_text(const struct engine *engine, int32_t id, bool control)
+{
+    const struct vocab *vocab = model_vocab(engine->model);
+
+    if (id < 0 || (size_t)id >= vocab_size(vocab))
+        return (struct str){0};
+    if (vocab_type(vocab, id) != TOKEN_CONTROL)
+        return vocab_bytes(vocab, id);
+    return control ? vocab_spelling(vocab, id) : (struct str){0};
+}
+
+static bool params_check(const struct engine *engine, const struct sequence_params *params,
+                         struct err *err)
+{
+    const struct sampling *sampling = &params->sampling;
+
+    if (params->tokens_n == 0)
+        return err_set(err, ERR_INVALID, "the prompt is empty");
+    if (params->tokens_n > engine->info.context)
+        return err_set(err, ERR_INVALID, "prompt is too long: %zu tokens > %u maximum",
+                       params->tokens_n, engine->info.context);
+    for (size_t i = 0; i < params->tokens_n; i++)
+        if (params->tokens[i] < 0 || (uint32_t)params->tokens[i] >= engine->info.vocab_size)
+            return err_set(err, ERR_INVALID, "token %zu of the prompt is %d, the vocabulary has %u",
+                           i, params->tokens[i], engine->info.vocab_size);
+    if (!isfinite(sampling->temperature) || sampling->temperature < 0 || isnan(sampling->top_p))
+        return err_set(err, ERR_INVALID, "temperature %g and top_p %g can't be sampled with",
+                       (double)sampling->temperature, (double)sampling->top_p);
+    return true;
+}
+
+/* One of the places to wait in, if there is one. */
+static bool waiting_take(struct engine *engine)
+{
+    uint32_t n = atomic_load(&engine->waiting);
+
+    while (n < engine->queue_max)
+        if (atomic_compare_exchange_weak(&engine->waiting, &n, n + 1))
+            return true;
+    return false;
+}
+
+struct sequence *engine_submit(struct engine *engine, const struct sequence_params *params,
+                               struct err *err)
+{
+    if (!params_check(engine, params, err))
+        return NULL;
+    if (atomic_load(&engine->closing)) {
+        err_set(err, ERR_OVERLOADED, "the server is shutting down");
+        return NULL;
+    }
+    if (!waiting_take(engine)) {
+        err_set(err, ERR_OVERLOADED, "%u requests are waiting already, try again later",
+                engine->queue_max);
+        return NULL;
+    }
+    struct sequence *sequence = sequence_new(params, engine->info.context, engine->inbox,
+                                             &engine->waiting);
+    if (!sequence || !queue_put(engine->inbox, sequence)) {
+        free(sequence);
+        atomic_fetch_sub(&engine->waiting, 1);
+        err_set(err, ERR_OVERLOADED, "no memory for one more request");
+        return NULL;
+    }
+    return sequence;
+}
+
+void engine_stats(const struct engine *engine, struct engine_stats *stats)
+{
+    const struct published *published = &engine->published;
+
+    *stats = (struct engine_stats){
+        .queued = atomic_load(&engine->waiting), .running = atomic_load(&published->running),
+        .sequences_max = engine->sequences_max, .queue_max = engine->queue_max,
+        .kv_pages_total = engine->kv_pages_total, .kv_pages_used = atomic_load(&published->kv_used),
+        .kv_pages_cached = atomic_load(&published->kv_cached),
+        .kv_page_bytes = engine->kv_page_bytes,
+        .prompt_tokens = atomic_load(&published->prompt_tokens),
+        .cached_tokens = atomic_load(&published->cached_tokens),
+        .output_tokens = atomic_load(&published->output_tokens),
+        .prefill_tps = atomic_load(&published->prefill_tps),
+        .decode_tps = atomic_load(&published->decode_tps),
+    };
+}

@@ -1,0 +1,87 @@
+/* sequence.c - a sequence's handle: made, steered from other threads, ended, freed. */
+#include "engine/sequence.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+struct sequence *sequence_new(const struct sequence_params *params, uint32_t context,
+                              struct queue *inbox, _Atomic uint32_t *waiting)
+{
+    const uint32_t prompt_n = (uint32_t)params->tokens_n, room = context - prompt_n;
+    const uint32_t capacity = prompt_n + (params->max_tokens < room ? params->max_tokens : room);
+    struct sequence *sequence = malloc(sizeof *sequence + capacity * sizeof *sequence->ids);
+
+    if (!sequence)
+        return NULL;
+    *sequence = (struct sequence){
+        .params = *params, .inbox = inbox, .waiting = waiting, .prompt_n = prompt_n,
+        .n = prompt_n, .capacity = capacity, .submitted_ns = clock_ns(),
+    };
+    sequence->params.tokens = NULL;
+    memcpy(sequence->ids, params->tokens, prompt_n * sizeof *sequence->ids);
+    sampler_init(&sequence->sampler, params->sampling);
+    kv_table_init(&sequence->table);
+    return sequence;
+}
+
+static double ms_between(uint64_t from, uint64_t to)
+{
+    return (double)(to - from) / 1e6;
+}
+
+void sequence_end(struct sequence *sequence, enum sequence_end end, const struct err *error)
+{
+    const uint64_t now = clock_ns();
+    const uint64_t started = sequence->started ? sequence->started_ns : now;
+    const uint64_t first = sequence->output_n ? sequence->first_token_ns : now;
+    struct sequence_result result = {
+        .end = end, .prompt_tokens = sequence->prompt_n, .cached_tokens = sequence->cached_n,
+        .output_tokens = sequence->output_n,
+        .queue_ms = ms_between(sequence->submitted_ns, started),
+        .prefill_ms = ms_between(started, first), .decode_ms = ms_between(first, now),
+    };
+
+    if (error)
+        result.error = *error;
+    if (!sequence->started)
+        atomic_fetch_sub(sequence->waiting, 1);
+    atomic_store(&sequence->done, true);
+    sequence->params.on_done(sequence->params.context, &result);
+    atomic_store(&sequence->released, true);
+}
+
+/* After `done` the inbox may be gone with its engine, and there is nothing left to say. */
+static void wake(struct sequence *sequence)
+{
+    if (!atomic_load(&sequence->done))
+        queue_kick(sequence->inbox);
+}
+
+void sequence_cancel(struct sequence *sequence)
+{
+    atomic_store(&sequence->cancelled, true);
+    wake(sequence);
+}
+
+void sequence_pause(struct sequence *sequence)
+{
+    atomic_store(&sequence->paused, true);
+}
+
+void sequence_resume(struct sequence *sequence)
+{
+    atomic_store(&sequence->paused, false);
+    wake(sequence);
+}
+
+void sequence_free(struct sequence *sequence)
+{
+    if (!sequence)
+        return;
+    while (!atomic_load(&sequence->released))
+        sched_yield();
+    free(sequence);
+}

@@ -1,0 +1,50 @@
+/* sequence.h - one sequence: what the submitter asked, what any thread may say about it meanwhile,
+ * and what the engine thread knows of it.
+ *
+ * Who may touch what, and until when:
+ *   - sequence_new fills everything; putting the handle into the engine's inbox hands all of it to
+ *     the engine thread, except the flags, which any thread may set until sequence_free;
+ *   - the engine thread sets `done`, calls on_done, and sets `released`: its last touch;
+ *   - sequence_free waits for `released` (on_done is about to return, or has long done so), so that
+ *     after it neither the handle nor the callbacks' context is anyone else's. */
+#ifndef PENSIEVE_ENGINE_SEQUENCE_H
+#define PENSIEVE_ENGINE_SEQUENCE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/queue.h"
+#include "engine/kvcache.h"
+#include "engine/sampler.h"
+#include "pensieve/engine.h"
+
+struct sequence {
+    struct sequence_params params;      /* tokens is NULL: ids has them */
+    struct queue *inbox;                /* the engine's; kicked when a flag should be seen */
+    _Atomic uint32_t *waiting;          /* the engine's count of sequences that never ran yet */
+    _Atomic bool cancelled, paused, done, released;
+
+    /* The engine thread's. */
+    uint64_t serial;                    /* age: the scheduler's order of arrival */
+    struct sequence *older, *newer;     /* neighbours in one of the scheduler's lists */
+    bool held;                          /* paused, as read at the beginning of the step */
+    bool started;                       /* was admitted once */
+    struct kv_table table;
+    struct sampler sampler;
+    uint32_t prompt_n, cached_n, output_n;
+    uint32_t rows_n;                    /* its part in this step */
+    float *logits;                      /* of its last row in this step, NULL if not wanted */
+    uint64_t submitted_ns, started_ns, first_token_ns;
+    uint32_t n, capacity;
+    int32_t ids[];                      /* the prompt, then what was sampled */
+};
+
+/* Copies the prompt. The caller has checked the parameters; room is kept for outputs up to the
+ * context. NULL: no memory. */
+struct sequence *sequence_new(const struct sequence_params *params, uint32_t context,
+                              struct queue *inbox, _Atomic uint32_t *waiting);
+/* The last act: reports the end and lets go. The pages are given back already. */
+void sequence_end(struct sequence *sequence, enum sequence_end end, const struct err *error);
+
+#endif

@@ -1,0 +1,502 @@
+/* The scheduler against a model that checks its work: the fake one writes every token it is given
+ * into the pages, reads the whole sequence back out of them, and lets the next token follow from
+ * all of it. A row left out, a page shared wrongly or reused too early, a preemption that loses
+ * something: each changes the text. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/random.h"
+#include "engine/scheduler.h"
+
+enum {
+    VOCAB = 500, END = 0,
+    CONTEXT = 512, CHUNK = 64, SLOTS = 8,
+    RUNS_MAX = 64,
+};
+
+/* What a token and all before it lead to. END comes about once in 200. */
+static uint32_t follow(uint32_t hash, int32_t token)
+{
+    hash = (hash ^ (uint32_t)token) * 0x01000193u;
+    return hash ^ hash >> 15;
+}
+
+static int32_t answer(uint32_t hash)
+{
+    return (hash >> 8) % 200 == 0 ? END : 1 + (int32_t)(hash % (VOCAB - 1));
+}
+
+struct run {
+    struct sequence *sequence;
+    int32_t prompt[CONTEXT], out[CONTEXT];
+    uint32_t prompt_n, max_tokens, out_n, stop_at;
+    bool done;
+    struct sequence_result result;
+};
+
+struct bench {
+    struct kv_cache *cache;
+    struct scheduler *scheduler;
+    struct queue *inbox;
+    _Atomic uint32_t waiting;
+    struct run runs[RUNS_MAX];
+    uint32_t steps, rows, rows_most, prefill_most, sequences_most;
+};
+
+static void fake_step(void *context, const struct batch_row *rows, uint32_t rows_n)
+{
+    struct bench *bench = context;
+    uint32_t sequences = 0, prefill = 0;
+
+    for (uint32_t i = 0; i < rows_n; i++) {
+        const struct kv_table *table = rows[i].table;
+        const bool first = i == 0 || rows[i - 1].table != table;
+        const bool last = i + 1 == rows_n || rows[i + 1].table != table;
+        uint32_t hash = 1;
+
+        assert_int_equal(rows[i].position, first ? table->length : rows[i - 1].position + 1);
+        assert_true(rows[i].position < table->pages_n * KV_PAGE);
+        for (uint32_t j = 0; first && j < i; j++)
+            assert_ptr_not_equal(rows[j].table, table);
+        kv_page_k(bench->cache, table->pages[rows[i].position / KV_PAGE], 0, 0)
+            [rows[i].position % KV_PAGE] = (uint16_t)rows[i].token;
+        for (uint32_t p = 0; p <= rows[i].position; p++)
+            hash = follow(hash, kv_page_k(bench->cache, table->pages[p / KV_PAGE], 0, 0)
+                          [p % KV_PAGE]);
+        if (rows[i].logits) {
+            assert_true(last);
+            for (int t = 0; t < VOCAB; t++)
+                rows[i].logits[t] = 0;
+            rows[i].logits[answer(hash)] = 1;
+        }
+        sequences += first;
+        prefill += !(first && last);
+    }
+    bench->steps++;
+    bench->rows += rows_n;
+    bench->rows_most = rows_n > bench->rows_most ? rows_n : bench->rows_most;
+    bench->prefill_most = prefill > bench->prefill_most ? prefill : bench->prefill_most;
+    bench->sequences_most = sequences > bench->sequences_most ? sequences : bench->sequences_most;
+    assert_true(rows_n > 0);
+    assert_true(sequences <= SLOTS);
+    assert_true(prefill <= CHUNK);
+}
+
+static bool fake_is_end(void *context, int32_t id) { return id == END; }
+static struct str fake_text(void *context, int32_t id) { return STR("x"); }
+
+static bool on_token(void *context, int32_t id, struct str text)
+{
+    struct run *run = context;
+
+    assert_false(run->done);
+    run->out[run->out_n++] = id;
+    return !(run->stop_at && run->out_n == run->stop_at);
+}
+
+static void on_done(void *context, const struct sequence_result *result)
+{
+    struct run *run = context;
+
+    assert_false(run->done);
+    run->done = true;
+    run->result = *result;
+}
+
+static struct bench *bench_new(uint32_t pages)
+{
+    struct bench *bench = calloc(1, sizeof *bench);
+    struct err err;
+
+    bench->cache = kv_cache_new(1, 1, 8, (uint64_t)pages * KV_PAGE * 8 * 2 * 2, &err);
+    assert_non_null(bench->cache);
+    const struct scheduler_options options = {
+        .model = {bench, VOCAB, fake_step, fake_is_end, fake_text}, .cache = bench->cache,
+        .context = CONTEXT, .prefill_chunk = CHUNK, .sequences_max = SLOTS,
+    };
+    bench->scheduler = scheduler_new(&options, &err);
+    assert_non_null(bench->scheduler);
+    bench->inbox = queue_new(1, NULL, NULL);
+    return bench;
+}
+
+static void bench_free(struct bench *bench)
+{
+    assert_int_equal(kv_cache_counts(bench->cache).used, 0);
+    assert_int_equal(bench->waiting, 0);
+    assert_int_equal(scheduler_stats(bench->scheduler).running, 0);
+    for (int i = 0; i < RUNS_MAX; i++)
+        if (bench->runs[i].sequence) {
+            assert_true(bench->runs[i].done);
+            sequence_free(bench->runs[i].sequence);
+        }
+    scheduler_free(bench->scheduler);
+    kv_cache_free(bench->cache);
+    queue_free(bench->inbox);
+    free(bench);
+}
+
+/* The prompt: `common` tokens that depend on `family` alone, then its own. */
+static struct run *start(struct bench *bench, int i, uint32_t prompt_n, uint32_t max_tokens,
+                         uint64_t family, uint32_t common)
+{
+    struct run *run = &bench->runs[i];
+    struct rng rng;
+
+    assert_null(run->sequence);
+    run->prompt_n = prompt_n;
+    run->max_tokens = max_tokens;
+    rng_seed(&rng, family);
+    for (uint32_t j = 0; j < prompt_n; j++) {
+        if (j == common)
+            rng_seed(&rng, family * 1000 + (uint64_t)i + 1);
+        run->prompt[j] = 1 + (int32_t)(rng_next(&rng) % (VOCAB - 1));
+    }
+    const struct sequence_params params = {
+        .tokens = run->prompt, .tokens_n = prompt_n, .max_tokens = max_tokens,
+        .sampling = {.temperature = 0, .top_p = 1}, .context = run,
+        .on_token = on_token, .on_done = on_done,
+    };
+    bench->waiting++;
+    run->sequence = sequence_new(&params, CONTEXT, bench->inbox, &bench->waiting);
+    scheduler_add(bench->scheduler, run->sequence);
+    return run;
+}
+
+/* What must have come out, from the rule alone. */
+static void check_run(const struct run *run)
+{
+    uint32_t hash = 1, n = run->prompt_n, out_n = 0;
+    enum sequence_end end = SEQUENCE_MAX_TOKENS;
+
+    assert_true(run->done);
+    for (uint32_t i = 0; i < n; i++)
+        hash = follow(hash, run->prompt[i]);
+    while (out_n < run->max_tokens) {
+        if (n == CONTEXT) {
+            end = SEQUENCE_CONTEXT_FULL;
+            break;
+        }
+        const int32_t id = answer(hash);
+        if (id == END) {
+            end = SEQUENCE_END_TOKEN;
+            break;
+        }
+        assert_true(out_n < run->out_n);
+        assert_int_equal(run->out[out_n], id);
+        hash = follow(hash, id);
+        out_n++;
+        n++;
+        if (out_n == run->stop_at) {
+            end = SEQUENCE_STOPPED;
+            break;
+        }
+    }
+    assert_int_equal(run->out_n, out_n);
+    assert_int_equal(run->result.end, end);
+    assert_int_equal(run->result.prompt_tokens, run->prompt_n);
+    assert_int_equal(run->result.output_tokens, out_n + (end == SEQUENCE_END_TOKEN));
+    assert_true(run->result.cached_tokens < run->prompt_n);
+}
+
+static void run_all(struct bench *bench)
+{
+    while (scheduler_step(bench->scheduler))
+        assert_true(bench->steps < 1000000);
+}
+
+static void test_lengths_and_limits(void **state)
+{
+    struct bench *bench = bench_new(64);
+    static const uint32_t prompts[] = {1, 2, 63, 64, 65, 127, 128, 129, 200, 448, 510, 511, 512};
+    int n = 0;
+
+    for (size_t i = 0; i < sizeof prompts / sizeof *prompts; i++)
+        for (uint32_t max_tokens = 0; max_tokens <= 100; max_tokens += 50)
+            start(bench, n++, prompts[i], max_tokens, 7 + i, 0);
+    run_all(bench);
+    for (int i = 0; i < n; i++)
+        check_run(&bench->runs[i]);
+    assert_int_equal(bench->sequences_most, SLOTS);
+    assert_true(bench->rows_most > CHUNK);              /* decoding went on beside a chunk */
+    bench_free(bench);
+}
+
+static void test_stop(void **state)
+{
+    struct bench *bench = bench_new(64);
+
+    for (int i = 0; i < 20; i++) {
+        struct run *run = start(bench, i, 30, 60, 3, 0);
+        run->stop_at = 1 + (uint32_t)i;
+    }
+    run_all(bench);
+    for (int i = 0; i < 20; i++)
+        check_run(&bench->runs[i]);
+    bench_free(bench);
+}
+
+static void test_prefix_is_shared(void **state)
+{
+    struct bench *bench = bench_new(64);
+
+    start(bench, 0, 300, 5, 1, 290);
+    run_all(bench);
+    const uint32_t first = bench->rows;
+    start(bench, 1, 310, 5, 1, 290);
+    run_all(bench);
+    assert_int_equal(bench->runs[0].result.cached_tokens, 0);
+    assert_int_equal(bench->runs[1].result.cached_tokens, 256);
+    assert_true(bench->rows - first <= 310 - 256 + 5);
+    check_run(&bench->runs[0]);
+    check_run(&bench->runs[1]);
+    assert_int_equal(scheduler_stats(bench->scheduler).cached_tokens, 256);
+    bench_free(bench);
+}
+
+/* Those that come while the first is still prefilling wait for its pages rather than compute them
+ * again. */
+static void test_prefix_of_one_under_way(void **state)
+{
+    struct bench *bench = bench_new(64);
+
+    start(bench, 0, 400, 5, 1, 390);
+    assert_true(scheduler_step(bench->scheduler));
+    for (int i = 1; i < 6; i++)
+        start(bench, i, 400, 5, 1, 390);
+    run_all(bench);
+    for (int i = 0; i < 6; i++)
+        check_run(&bench->runs[i]);
+    for (int i = 1; i < 6; i++)
+        assert_int_equal(bench->runs[i].result.cached_tokens, 384);
+    bench_free(bench);
+}
+
+/* A context's worth of pages and a little more, for eight sequences that want half of it each. */
+static void test_memory_runs_out(void **state)
+{
+    struct bench *bench = bench_new(CONTEXT / KV_PAGE + 1);
+
+    for (int i = 0; i < 24; i++)
+        start(bench, i, 20 + (uint32_t)i * 9, 200, 11, 0);
+    run_all(bench);
+    for (int i = 0; i < 24; i++)
+        check_run(&bench->runs[i]);
+    assert_true(scheduler_stats(bench->scheduler).preemptions > 0);
+    bench_free(bench);
+}
+
+static void test_preempted_counts_once(void **state)
+{
+    struct bench *bench = bench_new(CONTEXT / KV_PAGE);
+
+    for (int i = 0; i < 4; i++)
+        start(bench, i, 100, 250, 21 + (uint64_t)i, 0);
+    run_all(bench);
+    for (int i = 0; i < 4; i++)
+        check_run(&bench->runs[i]);
+    assert_true(scheduler_stats(bench->scheduler).preemptions > 0);
+    assert_int_equal(scheduler_stats(bench->scheduler).prompt_tokens, 400);
+    bench_free(bench);
+}
+
+/* Paused ones keep still, take no slot from others, and give their pages up before anyone else. */
+static void test_pause(void **state)
+{
+    struct bench *bench = bench_new(CONTEXT / KV_PAGE + 2);
+    uint32_t before[SLOTS];
+
+    for (int i = 0; i < SLOTS; i++)
+        start(bench, i, 40, 150, 31 + (uint64_t)i, 0);
+    for (int i = 0; i < 12; i++)
+        scheduler_step(bench->scheduler);
+    for (int i = 0; i < SLOTS; i++) {
+        sequence_pause(bench->runs[i].sequence);
+        before[i] = bench->runs[i].out_n;
+    }
+    assert_false(scheduler_step(bench->scheduler));
+    for (int i = SLOTS; i < 2 * SLOTS; i++)
+        start(bench, i, 200, 150, 31 + (uint64_t)i, 0);
+    run_all(bench);
+    for (int i = 0; i < SLOTS; i++) {
+        assert_int_equal(bench->runs[i].out_n, before[i]);
+        check_run(&bench->runs[SLOTS + i]);
+    }
+    assert_true(scheduler_stats(bench->scheduler).preemptions > 0);
+    for (int i = 0; i < SLOTS; i++)
+        sequence_resume(bench->runs[i].sequence);
+    for (int i = 2 * SLOTS; i < 3 * SLOTS; i++)         /* more than there are slots */
+        start(bench, i, 10, 150, 31 + (uint64_t)i, 0);
+    run_all(bench);
+    for (int i = 0; i < 3 * SLOTS; i++)
+        check_run(&bench->runs[i]);
+    bench_free(bench);
+}
+
+/* More that decode than fit into a step take turns: none is ahead by more than a few tokens. */
+static void test_turns(void **state)
+{
+    struct bench *bench = bench_new(64);
+    uint32_t least = UINT32_MAX, most = 0;
+
+    for (int i = 0; i < 2 * SLOTS; i++) {
+        start(bench, i, 3, 400, 100 + (uint64_t)i, 0);
+        if (i == SLOTS - 1) {
+            for (int j = 0; j < 3; j++)
+                scheduler_step(bench->scheduler);
+            for (int j = 0; j < SLOTS; j++)
+                sequence_pause(bench->runs[j].sequence);
+        }
+    }
+    for (int j = 0; j < 3; j++)
+        scheduler_step(bench->scheduler);
+    for (int j = 0; j < SLOTS; j++)
+        sequence_resume(bench->runs[j].sequence);
+    for (int j = 0; j < 21; j++)
+        scheduler_step(bench->scheduler);
+    for (int i = 0; i < 2 * SLOTS; i++) {
+        if (bench->runs[i].done)
+            continue;
+        least = bench->runs[i].out_n < least ? bench->runs[i].out_n : least;
+        most = bench->runs[i].out_n > most ? bench->runs[i].out_n : most;
+    }
+    assert_true(least >= 10);
+    assert_true(most - least <= 2);
+    run_all(bench);
+    for (int i = 0; i < 2 * SLOTS; i++)
+        check_run(&bench->runs[i]);
+    bench_free(bench);
+}
+
+/* Cancel one of three at every step of its life: all pages come back, the others do not notice. */
+static void test_cancel_at_every_step(void **state)
+{
+    bool outlived = false;
+
+    for (uint32_t k = 0; !outlived; k++) {
+        struct bench *bench = bench_new(CONTEXT / KV_PAGE + 1);
+        for (int i = 0; i < 3; i++)
+            start(bench, i, 150 + (uint32_t)i, 100, 50, 140);
+        for (uint32_t i = 0; i < k; i++)
+            scheduler_step(bench->scheduler);
+        outlived = bench->runs[1].done;
+        sequence_cancel(bench->runs[1].sequence);
+        run_all(bench);
+        check_run(&bench->runs[0]);
+        check_run(&bench->runs[2]);
+        if (outlived)
+            check_run(&bench->runs[1]);
+        else
+            assert_int_equal(bench->runs[1].result.end, SEQUENCE_CANCELLED);
+        bench_free(bench);
+        assert_true(k < 1000);
+    }
+}
+
+static void test_fail_all(void **state)
+{
+    for (int k = 0; k < 8; k++) {
+        struct bench *bench = bench_new(64);
+        struct err error;
+        for (int i = 0; i < 20; i++)
+            start(bench, i, 100, 100, 61 + (uint64_t)i, 0);
+        for (int i = 0; i < k; i++)
+            scheduler_step(bench->scheduler);
+        err_set(&error, ERR_OVERLOADED, "enough");
+        bool before[20];
+        for (int i = 0; i < 20; i++)
+            before[i] = bench->runs[i].done;
+        scheduler_fail_all(bench->scheduler, &error);
+        for (int i = 0; i < 20; i++) {
+            if (before[i]) {
+                check_run(&bench->runs[i]);
+                continue;
+            }
+            assert_int_equal(bench->runs[i].result.end, SEQUENCE_FAILED);
+            assert_int_equal(bench->runs[i].result.error.code, ERR_OVERLOADED);
+        }
+        bench_free(bench);
+    }
+}
+
+/* Everything at once, by chance: arrivals, pauses, cancels, too little memory. */
+static void test_random_days(void **state)
+{
+    for (uint64_t day = 1; day <= 30; day++) {
+        struct bench *bench = bench_new(CONTEXT / KV_PAGE + (uint32_t)day % 8);
+        bool cancelled[RUNS_MAX] = {false};
+        struct rng rng;
+        int n = 0;
+
+        rng_seed(&rng, day);
+        while (n < RUNS_MAX) {
+            const uint64_t dice = rng_next(&rng) % 8;
+            const int i = n ? (int)(rng_next(&rng) % (uint64_t)n) : 0;
+            if (dice == 0 || n == 0) {
+                const uint32_t prompt_n = 1 + (uint32_t)(rng_next(&rng) % 400);
+                start(bench, n, prompt_n, (uint32_t)(rng_next(&rng) % 200), rng_next(&rng) % 4,
+                      (uint32_t)(rng_next(&rng) % 400));
+                n++;
+            } else if (dice == 1) {
+                sequence_pause(bench->runs[i].sequence);
+            } else if (dice == 2) {
+                sequence_resume(bench->runs[i].sequence);
+            } else if (dice == 3 && rng_next(&rng) % 4 == 0) {
+                cancelled[i] |= !bench->runs[i].done;
+                sequence_cancel(bench->runs[i].sequence);
+            } else {
+                scheduler_step(bench->scheduler);
+            }
+        }
+        for (int i = 0; i < n; i++)
+            sequence_resume(bench->runs[i].sequence);
+        run_all(bench);
+        for (int i = 0; i < n; i++) {
+            if (cancelled[i])
+                assert_int_equal(bench->runs[i].result.end, SEQUENCE_CANCELLED);
+            else
+                check_run(&bench->runs[i]);
+        }
+        bench_free(bench);
+    }
+}
+
+static void test_too_little_memory_is_refused(void **state)
+{
+    struct err err;
+    struct kv_cache *cache = kv_cache_new(1, 1, 8, 7 * KV_PAGE * 8 * 2 * 2, &err);
+    const struct scheduler_options options = {
+        .model = {NULL, VOCAB, fake_step, fake_is_end, fake_text}, .cache = cache,
+        .context = CONTEXT, .prefill_chunk = CHUNK, .sequences_max = SLOTS,
+    };
+
+    assert_non_null(cache);
+    assert_null(scheduler_new(&options, &err));
+    assert_int_equal(err.code, ERR_USAGE);
+    kv_cache_free(cache);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_lengths_and_limits),
+        cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_prefix_is_shared),
+        cmocka_unit_test(test_prefix_of_one_under_way),
+        cmocka_unit_test(test_memory_runs_out),
+        cmocka_unit_test(test_preempted_counts_once),
+        cmocka_unit_test(test_pause),
+        cmocka_unit_test(test_turns),
+        cmocka_unit_test(test_cancel_at_every_step),
+        cmocka_unit_test(test_fail_all),
+        cmocka_unit_test(test_random_days),
+        cmocka_unit_test(test_too_little_memory_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
