@@ -13,7 +13,6 @@ import pytest
 from conftest import ROOT
 
 PACKAGES = ROOT / "tests/conformance/claude-code/node_modules/@anthropic-ai"
-MODEL = "claude-3-sonnet-20240229"
 NOWHERE = "http://127.0.0.1:9"
 SECONDS = 90
 
@@ -36,7 +35,6 @@ def claude(server, tmp_path):
         **kept,
         "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config"),
         "ANTHROPIC_BASE_URL": server.url, "ANTHROPIC_AUTH_TOKEN": server.key,
-        "ANTHROPIC_MODEL": MODEL,
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1",
         "DISABLE_TELEMETRY": "1", "DISABLE_ERROR_REPORTING": "1",
         "CLAUDE_CODE_MAX_RETRIES": "0",
@@ -66,8 +64,10 @@ def test_answers_a_question(claude):
     assert result["usage"]["output_tokens"] > 0
 
 
-def test_plain_output_is_the_models_text(claude):
-    run = claude("-p", "What is the capital of France?", "--tools", "",
+def test_plain_output_is_the_models_text(claude, wire):
+    """Under the model's own name, too, which this client does not know."""
+    [model] = wire.get("/v1/models").json()["data"]
+    run = claude("-p", "What is the capital of France?", "--tools", "", "--model", model["id"],
                  "--system-prompt", "Answer in one short sentence.")
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stdout.strip()
@@ -84,4 +84,4 @@ def test_tools_are_refused_plainly(claude):
 def test_wrong_key_is_told(claude):
     run = claude("-p", "Say hi", "--tools", "", ANTHROPIC_AUTH_TOKEN="wrong")
     assert run.returncode == 1, run.stdout + run.stderr
-    assert "authenticate" in run.stdout or "401" in run.stdout, run.stdout + run.stderr
+    assert "login" in run.stdout, run.stdout + run.stderr

@@ -1,6 +1,7 @@
 """Streams under conditions: many at once, long prompts, a full context, a client that goes away."""
 
 import concurrent.futures
+import http.client
 import json
 import re
 import time
@@ -28,6 +29,14 @@ def greedy(messages, **fields):
 
 def stream_of(wire, body, keepalive=False):
     return sse.read(b"".join(line for _, line in wire.stream(body)), keepalive)
+
+
+def until(stream, wanted):
+    """The lines of a running stream up to one."""
+    for _, line in stream:
+        yield line
+        if line == wanted:
+            return
 
 
 def at_once(function, items):
@@ -67,27 +76,22 @@ def test_streams_and_json_answers_of_different_lengths_do_not_mix(wire):
 
 def test_second_stream_starts_while_the_first_runs(wire):
     first = wire.stream(greedy(prompt_about("rivers"), max_tokens=200))
-    for _, line in first:
-        if line == b"event: content_block_delta\n":
-            break
+    head = b"".join(until(first, b"event: content_block_delta\n"))
     second = stream_of(wire, greedy(prompt_about("bread"), max_tokens=4))
     assert second["usage"]["output_tokens"] == 4
     rest = b"".join(line for _, line in first)
-    assert rest.endswith(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
-    assert rest.count(b"event: content_block_delta") > 100, "the first was not running any more"
+    assert sse.read(head + rest)["stop_reason"] in ("max_tokens", "end_turn")
+    assert rest.count(b"event: content_block_delta") > 50, "the first was not running any more"
 
 
 def test_count_tokens_does_not_wait_for_generation(wire):
     streams = [wire.stream(greedy(prompt_about(topic), max_tokens=150)) for topic in TOPICS[:4]]
-    for stream in streams:
-        next(stream)
+    heads = [b"".join(until(stream, b"event: content_block_delta\n")) for stream in streams]
     begin = time.monotonic()
-    answer = wire.count({"model": MODEL, "messages": prompt_about("bees")})
-    assert answer.status == 200
-    assert time.monotonic() - begin < 1.0
-    for stream in streams:
-        sse_end = b"".join(line for _, line in stream)
-        assert sse_end.endswith(b'data: {"type":"message_stop"}\n\n')
+    assert wire.count({"model": MODEL, "messages": prompt_about("bees")}).status == 200
+    assert time.monotonic() - begin < 0.5
+    for head, stream in zip(heads, streams):
+        sse.read(head + b"".join(line for _, line in stream))
 
 
 # --- a long prompt ---------------------------------------------------------------------------------
@@ -111,7 +115,7 @@ def test_life_signs_while_a_long_prompt_is_read(impatient):
     first_text = next(
         at for (at, line) in arrivals
         if line.startswith(b"data: ") and json.loads(line[6:]).get("delta", {}).get("text"))
-    assert first_text > 1.0, "the prompt was read too quickly to test anything"
+    assert first_text > 0.8, "the prompt was read too quickly to test anything"
     quiet = [at for at, _ in names if at <= first_text]
     assert max(b - a for a, b in zip(quiet, quiet[1:])) < 1.0, "a silence"
     assert sum(name == "ping" for at, name in names if at < first_text) >= 3
@@ -128,16 +132,15 @@ def test_a_short_prompt_needs_no_life_signs(wire):
 
 def test_short_prompts_overtake_a_long_one(impatient):
     """Prefill goes in chunks, and a chunk does not stop the others' tokens."""
-    long = impatient.stream(
-        greedy([{"role": "user", "content": "Overtake. " + words(3000)}], max_tokens=1))
-    next(long)
-    begin = time.monotonic()
+    body = greedy([{"role": "user", "content": "Overtake. " + words(3000)}], max_tokens=1)
+    long = impatient.stream(body)
+    head = b"".join(until(long, b"event: message_start\n"))
     short = stream_of(impatient, greedy(prompt_about("salt"), max_tokens=4), keepalive=True)
-    took = time.monotonic() - begin
     assert short["usage"]["output_tokens"] == 4
-    rest = list(long)
-    text_at = [at for at, line in rest if b'"stop_reason":"max_tokens"' in line]
-    assert text_at and took < text_at[0]
+    left = time.monotonic()
+    rest = b"".join(line for _, line in long)
+    assert time.monotonic() - left > 0.2, "the long prompt was read first"
+    assert sse.read(head + rest, keepalive=True)["usage"]["output_tokens"] == 1
 
 
 # --- a full context --------------------------------------------------------------------------------
@@ -230,17 +233,12 @@ def test_client_that_goes_frees_its_sequence(wire, stream):
     wait_until_idle(wire, 10)
     body = greedy([{"role": "user", "content": "Write a very long story about the sea."}],
                   max_tokens=4000, stream=stream)
-    body["stop_sequences"] = []
     if stream:
         lines = wire.stream(body)
-        for _, line in lines:
-            if line == b"event: content_block_delta\n":
-                break
+        list(until(lines, b"event: content_block_delta\n"))
         assert running(wire) == 1
         lines.close()
     else:
-        import http.client
-
         connection = http.client.HTTPConnection(wire.host, wire.port)
         connection.request("POST", "/v1/messages", json.dumps(body), wire.headers(None))
         begin = time.monotonic()
