@@ -66,7 +66,7 @@ struct decoder {
 
 /* ERR_INVALID, "path: text"; with an empty path the text alone. Returns false. */
 bool decode_fail(struct decoder *decoder, const struct path *at, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+    __attribute__((format(printf, 3, 4), nonnull(3)));
 struct str path_text(struct arena *arena, const struct path *at, bool tags);
 
 typedef bool take_fn(struct decoder *decoder, const struct path *at, yyjson_val *value,

@@ -28,7 +28,7 @@ void *arena_array(struct arena *arena, size_t count, size_t size);
 struct str arena_str(struct arena *arena, struct str s);
 char *arena_cstr(struct arena *arena, struct str s);
 struct str arena_printf(struct arena *arena, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+    __attribute__((format(printf, 2, 3), nonnull(2)));
 
 /* Bytes handed out since the start or the last reset. */
 size_t arena_used(const struct arena *arena);

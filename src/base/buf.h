@@ -25,7 +25,8 @@ bool buf_append(struct buf *buf, const void *bytes, size_t n);
 bool buf_str(struct buf *buf, struct str s);
 bool buf_cstr(struct buf *buf, const char *s);
 bool buf_char(struct buf *buf, char c);
-bool buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
+bool buf_printf(struct buf *buf, const char *format, ...)
+    __attribute__((format(printf, 2, 3), nonnull(2)));
 /* Takes the first n bytes off the front. */
 void buf_consume(struct buf *buf, size_t n);
 

@@ -39,9 +39,10 @@ struct err {
 
 /* Fills err and returns false, so that a caller can `return err_set(...)`. err may be NULL. */
 bool err_set(struct err *err, enum err_code code, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+    __attribute__((format(printf, 3, 4), nonnull(3)));
 
 /* Puts "prefix: " before the text that is already there. Returns false. */
-bool err_prefix(struct err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+bool err_prefix(struct err *err, const char *format, ...)
+    __attribute__((format(printf, 2, 3), nonnull(2)));
 
 #endif

@@ -18,7 +18,7 @@ bool log_enabled(enum log_level level);
 
 /* event: one_word_with_underscores; the format gives `key=value` pairs. */
 void log_event(enum log_level level, const char *event, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+    __attribute__((format(printf, 3, 4), nonnull(3)));
 
 /* Writes s, escaped and double-quoted, into out (size bytes, NUL-terminated, cut if too long). */
 const char *log_quote(char *out, size_t size, struct str s);
