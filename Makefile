@@ -2,7 +2,7 @@
 # default model and serves; `make help` lists the rest. Meson and Ninja do the building.
 
 MODEL   := models/SmolLM2-135M-Instruct.Q4_1.gguf
-PROGRAM := build/release/src/app/pensieve
+PROGRAM := build/release/pensieve
 ARGS    ?=
 SECONDS_EACH ?= 60
 
@@ -62,6 +62,7 @@ build/fuzz/build.ninja: | .deps/sources .deps/system-run+test+fuzz
 release: $(PROGRAM)
 $(PROGRAM): .deps/sources build/release/build.ninja FORCE
 	@ninja -C build/release -n | grep -q 'no work to do' || ninja -C build/release
+	@ln -sf src/app/pensieve $@
 
 run: $(PROGRAM) $(MODEL)
 	@exec $(PROGRAM) serve $(ARGS)

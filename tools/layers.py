@@ -16,10 +16,11 @@ ROOMS = {
     "kernels": (("base",), ("cpu",)),
     "engine": (("base", "kernels", "pensieve"), ("pcre2",)),
     "api": (("base",), ("yyjson",)),
-    "chat": (("base", "api", "pensieve", "glue"), ("yyjson",)),
+    "chat": (("base", "api", "pensieve"), ("yyjson", "glue")),
     "backend": (("base", "api", "chat", "pensieve"), ("uv",)),
     "server": (("base", "api", "backend"), ("uv", "llhttp")),
-    "app": (("base", "kernels", "engine", "api", "chat", "backend", "server", "pensieve"), ("uv",)),
+    "app": (("base", "kernels", "engine", "api", "chat", "backend", "server", "pensieve"),
+            ("uv",)),
     "pensieve": (("base",), ()),    # include/pensieve: the engine's public face
 }
 
@@ -29,6 +30,7 @@ LIBRARIES = {
     "llhttp": ("llhttp.h",),
     "pcre2": ("pcre2.h",),
     "cpu": ("immintrin.h", "arm_neon.h", "cpuid.h", "sys/auxv.h", "asm/hwcap.h"),
+    "glue": ("pensieve_glue.h",),
     "sanitizer": ("sanitizer/asan_interface.h", "sanitizer/lsan_interface.h"),
 }
 
@@ -49,17 +51,17 @@ def owner_of(path, root):
     return "pensieve" if parts[0] == "include" else parts[1]
 
 
-def room_of(name, libraries):
+def room_of(name):
     """What an included name belongs to: a room, a library, "libc", or None."""
     if name in LIBC:
         return "libc"
-    for library, headers in libraries.items():
+    for library, headers in LIBRARIES.items():
         if name in headers:
             return library
     if name.startswith(("sys/", "netinet/")):
         return "libc"
     first = name.split("/")[0]
-    return first if "/" in name and (first in ROOMS or first == "glue") else None
+    return first if "/" in name and first in ROOMS else None
 
 
 def problems(root):
@@ -74,7 +76,7 @@ def problems(root):
                 yield f"{place}: {owner} is not a room of tools/layers.py"
                 break
             rooms, libraries = ROOMS[owner]
-            target = room_of(name, LIBRARIES)
+            target = room_of(name)
             if target is None:
                 yield f"{place}: {name} is known neither as a room's header nor as a library's"
             elif target not in (owner, "libc", *rooms, *libraries):
