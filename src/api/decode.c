@@ -103,7 +103,7 @@ bool take_int(struct decoder *decoder, const struct path *at, yyjson_val *value,
 
     if (yyjson_is_real(value) && yyjson_get_real(value) >= 0x1p64)
         return int_above(decoder, at, bounds->max);
-    if (yyjson_is_real(value) && yyjson_get_real(value) < -0x1p63)
+    if (yyjson_is_real(value) && yyjson_get_real(value) <= -0x1p63)
         return int_below(decoder, at, bounds->min);
     if (!yyjson_is_int(value))
         return decode_fail(decoder, at, "Input should be a valid integer");
