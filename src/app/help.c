@@ -88,7 +88,7 @@ static void print_values(FILE *out, const struct option *option)
         fputs("repeatable", out);
         return;
     case OPTION_TEXT:
-        fputs("text", out);
+        fputs(option->metavar, out);
         return;
     }
 }
