@@ -129,14 +129,16 @@ static bool take_string(struct cursor *c, const char *what, uint64_t bytes_max, 
 static bool take_name(struct cursor *c, const char *what, struct str *out, struct err *err)
 {
     const size_t at = c->at;
+    struct str name;
 
-    if (!take_string(c, what, GGUF_NAME_MAX, out, err))
+    if (!take_string(c, what, GGUF_NAME_MAX, &name, err))
         return false;
-    bool plain = out->n > 0 && utf8_valid(*out);
-    for (size_t i = 0; i < out->n && plain; i++)
-        plain = (unsigned char)out->s[i] > ' ' && out->s[i] != 0x7f;
+    bool plain = name.n > 0 && utf8_valid(name);
+    for (size_t i = 0; i < name.n && plain; i++)
+        plain = (unsigned char)name.s[i] > ' ' && name.s[i] != 0x7f;
     if (!plain)
         return err_set(err, ERR_FORMAT, "byte %zu: %s is empty or not plain text", at, what);
+    *out = name;
     return true;
 }
 
@@ -576,8 +578,8 @@ bool gguf_u32(const struct gguf *file, const char *key, uint32_t *out, struct er
     if (!read_integer(value, &n))
         return refuse_type(value, "an integer", err);
     if (n < 0 || n > UINT32_MAX)
-        return err_set(err, ERR_FORMAT, "byte %llu: key %s: %lld does not fit into 32 bits",
-                       (unsigned long long)value->place, key, (long long)n);
+        return err_set(err, ERR_FORMAT, "byte %llu: key %s: the number does not fit into 32 bits",
+                       (unsigned long long)value->place, key);
     *out = (uint32_t)n;
     return true;
 }

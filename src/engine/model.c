@@ -18,6 +18,7 @@
 enum {
     LAYERS_MAX = 1024, HIDDEN_MAX = 1 << 16, FFN_MAX = 1 << 20, HEADS_MAX = 1024,
     CONTEXT_MAX = 1 << 24, TEMPLATE_MAX = 1 << 20, TEXT_MAX = 256,
+    WORD_MAX = 64,
 };
 
 static const struct arch *const archs[] = {&arch_llama};
@@ -33,6 +34,12 @@ static struct key key_of(const struct arch *arch, const char *name)
     return key;
 }
 
+/* A file's own word in an error text: quoted, if it is a word at all. */
+static const char *quote(char *out, size_t size, struct str word)
+{
+    return word.n <= WORD_MAX && utf8_valid(word) ? log_quote(out, size, word) : "(no word)";
+}
+
 static const struct arch *find_arch(const struct gguf *file, struct err *err)
 {
     struct str name;
@@ -46,9 +53,8 @@ static const struct arch *find_arch(const struct gguf *file, struct err *err)
         const size_t n = strlen(supported);
         snprintf(supported + n, sizeof supported - n, "%s%s", i ? ", " : "", archs[i]->name);
     }
-    name.n = name.n < 64 ? name.n : 64;
     err_set(err, ERR_FORMAT, "byte %" PRIu64 ": architecture %s is not supported, these are: %s",
-            gguf_place(file, "general.architecture"), log_quote(shown, sizeof shown, name),
+            gguf_place(file, "general.architecture"), quote(shown, sizeof shown, name),
             supported);
     return NULL;
 }
@@ -129,11 +135,9 @@ static bool read_rope(const struct gguf *file, const struct arch *arch, struct h
         return err_set(err, ERR_FORMAT, "%u rotary dimensions do not make pairs", h->rotary);
     if (gguf_has(file, type.s) && !gguf_str(file, type.s, &scaling, err))
         return false;
-    scaling.n = scaling.n < 64 ? scaling.n : 64;
     if (!str_is(scaling, "none"))
         return err_set(err, ERR_FORMAT, "byte %" PRIu64 ": key %s: scaling %s is not supported",
-                       gguf_place(file, type.s), type.s,
-                       log_quote(shown, sizeof shown, scaling));
+                       gguf_place(file, type.s), type.s, quote(shown, sizeof shown, scaling));
     return true;
 }
 
