@@ -1,4 +1,4 @@
-/* acts.h - where in struct acts a number lies, and the row panels of a matrix product's scratch.
+/* acts.h - where in struct acts a number lies, and how much scratch the kernels ask for.
  *
  * Few columns (decode) stand one after another, so that a row's weights meet a column's numbers in
  * the order of the file. Many columns alternate in panels of 8 or 16: then one vector of
@@ -16,6 +16,13 @@ enum {
     ACT_PLAIN_MAX = 4,          /* up to so many columns stand one after another */
     ACT_LANES_MAX = 16,
     ACT_QUAD = 4,               /* numbers of one column side by side in a panel */
+};
+
+/* Enough scratch for every table: see body_float.h, body_gemm.h and body_attend.h. */
+enum {
+    MATMUL_SCRATCH_BYTES = MATMUL_ROWS * 4096,
+    ATTEND_ROWS_PADDED = ATTEND_ROWS_MAX + 8,
+    ATTEND_DIM_STEP = 64,
 };
 
 /* Below this a group is all zero: 127 / amax must stay finite. */

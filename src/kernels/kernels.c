@@ -149,3 +149,14 @@ void acts_init(struct acts *x, void *storage, size_t k, size_t columns)
     at += acts_part(groups * sizeof(float));
     x->halves = (int16_t *)at;
 }
+
+size_t matmul_scratch_bytes(size_t k)
+{
+    return MATMUL_SCRATCH_BYTES;
+}
+
+size_t attend_scratch_floats(size_t head_dim)
+{
+    size_t dim = round_up(head_dim, ATTEND_DIM_STEP);
+    return (KV_PAGE + 2 * ATTEND_ROWS_PADDED) * dim + ATTEND_ROWS_PADDED * KV_PAGE;
+}
