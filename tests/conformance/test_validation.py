@@ -171,7 +171,7 @@ REFUSED = [
      "metadata.user_id: String should have at most 256 characters"),
     ("service_tier", {"service_tier": "fast"},
      "service_tier: Input should be 'auto' or 'standard_only'"),
-    ("speed fast", {"speed": "fast"}, re.compile("speed")),
+    ("speed unknown", {"speed": "warp"}, "speed: Input should be 'standard' or 'fast'"),
     ("effort", {"output_config": {"effort": "most"}},
      "output_config.effort: Input should be 'low', 'medium', 'high', 'xhigh' or 'max'"),
     ("thinking unknown", {"thinking": {"type": "deep"}},
