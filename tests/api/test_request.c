@@ -1,0 +1,512 @@
+/* test_request.c - what a decoded request holds, and bodies made to hurt. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "api/request.h"
+#include "base/buf.h"
+#include "base/json.h"
+#include "base/utf8.h"
+
+#define MODEL "\"model\":\"m\",\"max_tokens\":5"
+#define HI "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
+
+struct fixture {
+    struct arena *arena;
+    struct buf body;
+    struct request_options options;
+    struct err err;
+};
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+
+    assert_non_null(f);
+    f->arena = arena_new(4096);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    arena_free(f->arena);
+    buf_release(&f->body);
+    free(f);
+    return 0;
+}
+
+static const struct message_request *decode(struct fixture *f)
+{
+    f->err = (struct err){0};
+    const struct message_request *request =
+        request_decode(f->arena, buf_view(&f->body), &f->options, &f->err);
+    if (request)
+        assert_int_equal(f->err.code, ERR_NONE);
+    else
+        assert_true(utf8_valid(str_of(f->err.text)));
+    return request;
+}
+
+static const struct message_request *decode_text(struct fixture *f, const char *body)
+{
+    buf_reset(&f->body);
+    buf_cstr(&f->body, body);
+    return decode(f);
+}
+
+static void refused(struct fixture *f, const char *text)
+{
+    assert_null(decode(f));
+    assert_int_equal(f->err.code, ERR_INVALID);
+    assert_string_equal(f->err.text, text);
+}
+
+static void repeat(struct buf *buf, const char *piece, size_t times, const char *between)
+{
+    for (size_t i = 0; i < times; i++) {
+        if (i)
+            buf_cstr(buf, between);
+        buf_cstr(buf, piece);
+    }
+}
+
+static void block_is(const struct content_block *block, const char *text, bool cached)
+{
+    assert_int_equal(block->type, BLOCK_TEXT);
+    assert_int_equal(block->text.n, strlen(text));
+    assert_memory_equal(block->text.s, text, block->text.n);
+    assert_int_equal(block->cache_control, cached);
+}
+
+static void str_eq(struct str s, const char *text)
+{
+    assert_int_equal(s.n, strlen(text));
+    assert_memory_equal(s.s, text, s.n);
+}
+
+/* ---- meaning ---- */
+
+static void test_everything_once(void **state)
+{
+    struct fixture *f = *state;
+    const struct message_request *r = decode_text(
+        f, "{\"model\":\"claude-3-sonnet-20240229\",\"max_tokens\":15,\"stream\":true," HI
+           ",\"temperature\":0.25,\"top_p\":0.5,\"top_k\":40,\"stop_sequences\":[\"a\",\"b c\"],"
+           "\"metadata\":{\"user_id\":\"u1\"},\"diagnostics\":{\"previous_message_id\":null},"
+           "\"context_management\":{\"edits\":[]},\"system\":\"Be brief.\"}");
+
+    assert_non_null(r);
+    str_eq(r->model, "claude-3-sonnet-20240229");
+    assert_int_equal(r->max_tokens, 15);
+    assert_true(r->stream && r->has_temperature && r->has_top_p && r->has_top_k);
+    assert_true(r->temperature == 0.25 && r->top_p == 0.5);
+    assert_int_equal(r->top_k, 40);
+    assert_int_equal(r->stop_sequences_n, 2);
+    str_eq(r->stop_sequences[0], "a");
+    str_eq(r->stop_sequences[1], "b c");
+    str_eq(r->user_id, "u1");
+    assert_true(r->diagnostics && r->context_management);
+    assert_int_equal(r->system_n, 1);
+    block_is(&r->system[0], "Be brief.", false);
+    assert_int_equal(r->messages_n, 1);
+    assert_int_equal(r->messages[0].role, ROLE_USER);
+    assert_int_equal(r->messages[0].blocks_n, 1);
+    block_is(&r->messages[0].blocks[0], "hi", false);
+    assert_false(r->prefill);
+}
+
+static void test_nothing_given(void **state)
+{
+    struct fixture *f = *state;
+    const struct message_request *r = decode_text(f, "{" MODEL "," HI "}");
+
+    assert_non_null(r);
+    assert_false(r->stream || r->has_temperature || r->has_top_p || r->has_top_k);
+    assert_false(r->diagnostics || r->context_management || r->prefill);
+    assert_int_equal(r->system_n, 0);
+    assert_int_equal(r->stop_sequences_n, 0);
+    assert_int_equal(r->user_id.n, 0);
+}
+
+static void test_count_ignores_generation_fields(void **state)
+{
+    struct fixture *f = *state;
+
+    f->options.count_tokens = true;
+    const struct message_request *r = decode_text(
+        f, "{\"model\":\"m\"," HI ",\"stream\":true,\"max_tokens\":9,\"temperature\":0.5,"
+           "\"stop_sequences\":[\"x\"]}");
+    assert_non_null(r);
+    assert_false(r->stream || r->has_temperature);
+    assert_int_equal(r->max_tokens, 0);
+    assert_int_equal(r->stop_sequences_n, 0);
+}
+
+static void test_neighbours_of_one_role_are_merged(void **state)
+{
+    struct fixture *f = *state;
+    const struct message_request *r = decode_text(
+        f, "{" MODEL ",\"messages\":["
+           "{\"role\":\"user\",\"content\":\"a\"},"
+           "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"b\","
+           "\"cache_control\":{\"type\":\"ephemeral\"}},{\"type\":\"text\",\"text\":\"c\"}]},"
+           "{\"role\":\"system\",\"content\":\"s1\"},{\"role\":\"system\",\"content\":\"s2\"},"
+           "{\"role\":\"assistant\",\"content\":\"d\"},{\"role\":\"assistant\",\"content\":\"e\"}]}");
+
+    assert_non_null(r);
+    assert_int_equal(r->messages_n, 3);
+    assert_int_equal(r->messages[0].blocks_n, 3);
+    block_is(&r->messages[0].blocks[0], "a", false);
+    block_is(&r->messages[0].blocks[1], "b", true);
+    block_is(&r->messages[0].blocks[2], "c", false);
+    assert_int_equal(r->messages[1].role, ROLE_SYSTEM);
+    assert_int_equal(r->messages[1].blocks_n, 2);
+    block_is(&r->messages[1].blocks[1], "s2", false);
+    assert_int_equal(r->messages[2].blocks_n, 2);
+    assert_true(r->prefill);
+}
+
+static void test_dropped_blocks_leave_no_trace(void **state)
+{
+    struct fixture *f = *state;
+    const struct message_request *r = decode_text(
+        f, "{" MODEL ",\"messages\":["
+           "{\"role\":\"user\",\"content\":\"a\"},"
+           "{\"role\":\"assistant\",\"content\":[{\"type\":\"redacted_thinking\",\"data\":\"x\"}]},"
+           "{\"role\":\"user\",\"content\":\"b\"},"
+           "{\"role\":\"assistant\",\"content\":[{\"type\":\"thinking\",\"thinking\":\"t\","
+           "\"signature\":\"s\"},{\"type\":\"text\",\"text\":\"c\"}]},"
+           "{\"role\":\"user\",\"content\":\"d\"},"
+           "{\"role\":\"assistant\",\"content\":[{\"type\":\"thinking\",\"thinking\":\"t\","
+           "\"signature\":\"s\"}]}]}");
+
+    assert_non_null(r);
+    assert_int_equal(r->messages_n, 3);
+    assert_int_equal(r->messages[0].blocks_n, 2);
+    block_is(&r->messages[0].blocks[1], "b", false);
+    assert_int_equal(r->messages[1].role, ROLE_ASSISTANT);
+    assert_int_equal(r->messages[1].blocks_n, 1);
+    block_is(&r->messages[1].blocks[0], "c", false);
+    assert_int_equal(r->messages[2].role, ROLE_USER);
+    assert_false(r->prefill);
+}
+
+static void test_billing_line(void **state)
+{
+    struct fixture *f = *state;
+    const char *const line = "x-anthropic-billing-header: cc_version=2.1.197.abc;";
+    char body[512];
+
+    snprintf(body, sizeof body,
+             "{" MODEL "," HI ",\"system\":[{\"type\":\"text\",\"text\":\"%s\"},"
+             "{\"type\":\"text\",\"text\":\"You are.\"}]}", line);
+    const struct message_request *r = decode_text(f, body);
+    assert_non_null(r);
+    assert_int_equal(r->system_n, 1);
+    block_is(&r->system[0], "You are.", false);
+
+    /* Not first, or no block of its own: it is the client's text. */
+    snprintf(body, sizeof body,
+             "{" MODEL "," HI ",\"system\":[{\"type\":\"text\",\"text\":\"You are.\"},"
+             "{\"type\":\"text\",\"text\":\"%s\"}]}", line);
+    r = decode_text(f, body);
+    assert_non_null(r);
+    assert_int_equal(r->system_n, 2);
+    snprintf(body, sizeof body, "{" MODEL "," HI ",\"system\":\"%s\"}", line);
+    r = decode_text(f, body);
+    assert_non_null(r);
+    assert_int_equal(r->system_n, 1);
+}
+
+static void test_nul_stays_in_text(void **state)
+{
+    struct fixture *f = *state;
+    const struct message_request *r = decode_text(
+        f, "{" MODEL ",\"messages\":[{\"role\":\"user\",\"content\":\"a\\u0000b\"}]}");
+
+    assert_non_null(r);
+    assert_int_equal(r->messages[0].blocks[0].text.n, 3);
+    assert_memory_equal(r->messages[0].blocks[0].text.s, "a\0b", 3);
+}
+
+static void test_thread_has_its_own_code(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_null(decode_text(f, "{" MODEL "," HI ",\"thread\":{\"type\":\"create\"}}"));
+    assert_int_equal(f->err.code, ERR_THREAD);
+}
+
+static void note_key(void *context, struct str key)
+{
+    struct buf *keys = context;
+
+    buf_str(keys, key);
+    buf_char(keys, ' ');
+}
+
+static void test_unknown_keys_are_told(void **state)
+{
+    struct fixture *f = *state;
+    struct buf keys = {0};
+    const char *const body =
+        "{\"new\":1," MODEL ",\"messages\":[{\"role\":\"user\",\"content\":\"hi\",\"id\":1}],\"x\":2}";
+
+    f->options.on_unknown = note_key;
+    f->options.context = &keys;
+    assert_non_null(decode_text(f, body));
+    str_eq(buf_view(&keys), "new x ");          /* the top level's alone */
+    buf_reset(&keys);
+    f->options.strict = true;
+    assert_null(decode_text(f, body));
+    assert_int_equal(keys.n, 0);
+    buf_release(&keys);
+}
+
+/* ---- hostile ---- */
+
+static void test_nested_100000_deep(void **state)
+{
+    struct fixture *f = *state;
+
+    buf_cstr(&f->body, "{" MODEL ",\"x\":");
+    const size_t begin = f->body.n;
+    repeat(&f->body, "[", 100000, "");
+    repeat(&f->body, "]", 100000, "");
+    buf_cstr(&f->body, "}");
+    char expected[128];
+    snprintf(expected, sizeof expected,
+             "The request body is not valid JSON: nested deeper than 128 at byte %zu", begin + 127);
+    refused(f, expected);
+
+    buf_reset(&f->body);
+    repeat(&f->body, "{\"a\":", 100000, "");
+    refused(f, "The request body is not valid JSON: nested deeper than 128 at byte 640");
+}
+
+static void test_depth_at_the_limit(void **state)
+{
+    struct fixture *f = *state;
+
+    buf_cstr(&f->body, "{" MODEL "," HI ",\"x\":");
+    repeat(&f->body, "[", JSON_DEPTH_MAX - 1, "");
+    repeat(&f->body, "]", JSON_DEPTH_MAX - 1, "");
+    buf_cstr(&f->body, "}");
+    assert_non_null(decode(f));
+}
+
+static void test_brackets_in_strings_are_text(void **state)
+{
+    struct fixture *f = *state;
+
+    buf_cstr(&f->body, "{" MODEL ",\"messages\":[{\"role\":\"user\",\"content\":\"\\\\\\\"");
+    repeat(&f->body, "[{\\\"", 100000, "");
+    buf_cstr(&f->body, "\"}]}");
+    const struct message_request *r = decode(f);
+    assert_non_null(r);
+    assert_int_equal(r->messages[0].blocks[0].text.n, 2 + 300000);
+}
+
+static void test_too_many_messages(void **state)
+{
+    struct fixture *f = *state;
+    const char *const message = "{\"role\":\"user\",\"content\":\"a\"}";
+
+    buf_cstr(&f->body, "{" MODEL ",\"messages\":[");
+    repeat(&f->body, message, REQUEST_MESSAGES_MAX, ",");
+    buf_cstr(&f->body, "]}");
+    const struct message_request *r = decode(f);
+    assert_non_null(r);
+    assert_int_equal(r->messages_n, 1);
+    assert_int_equal(r->messages[0].blocks_n, REQUEST_MESSAGES_MAX);
+
+    buf_reset(&f->body);
+    buf_cstr(&f->body, "{" MODEL ",\"messages\":[");
+    repeat(&f->body, message, REQUEST_MESSAGES_MAX + 1, ",");
+    buf_cstr(&f->body, "]}");
+    refused(f, "messages: List should have at most 100000 items after validation, not 100001");
+}
+
+static void test_too_many_values(void **state)
+{
+    struct fixture *f = *state;
+
+    buf_cstr(&f->body, "{" MODEL "," HI ",\"x\":[");
+    repeat(&f->body, "{}", JSON_VALUES_MAX, ",");
+    buf_cstr(&f->body, "]}");
+    refused(f, "The request body holds more than 2097152 JSON values");
+}
+
+static void test_many_empty_blocks(void **state)
+{
+    struct fixture *f = *state;
+
+    buf_cstr(&f->body, "{" MODEL ",\"messages\":[{\"role\":\"user\",\"content\":[");
+    repeat(&f->body, "{}", 500000, ",");
+    buf_cstr(&f->body, "]}]}");
+    refused(f, "messages.0.content.0: Unable to extract tag using discriminator 'type'");
+}
+
+static void test_many_keys(void **state)
+{
+    struct fixture *f = *state;
+
+    buf_cstr(&f->body, "{" MODEL "," HI ",");
+    repeat(&f->body, "\"k\":0", 400000, ",");
+    buf_cstr(&f->body, "}");
+    assert_non_null(decode(f));
+    f->options.strict = true;
+    refused(f, "k: Extra inputs are not permitted");
+}
+
+static void test_tool_limits(void **state)
+{
+    struct fixture *f = *state;
+
+    buf_cstr(&f->body, "{" MODEL "," HI ",\"tools\":[");
+    repeat(&f->body, "{}", REQUEST_TOOLS_MAX + 1, ",");
+    buf_cstr(&f->body, "]}");
+    refused(f, "tools: List should have at most 10000 items after validation, not 10001");
+}
+
+static void test_stop_sequence_limits(void **state)
+{
+    struct fixture *f = *state;
+
+    buf_cstr(&f->body, "{" MODEL "," HI ",\"stop_sequences\":[");
+    repeat(&f->body, "\"x\"", REQUEST_STOP_SEQUENCES_MAX + 1, ",");
+    buf_cstr(&f->body, "]}");
+    refused(f, "stop_sequences: List should have at most 64 items after validation, not 65");
+
+    buf_reset(&f->body);
+    buf_cstr(&f->body, "{" MODEL "," HI ",\"stop_sequences\":[\"a\",\"");
+    repeat(&f->body, "x", REQUEST_STOP_SEQUENCE_BYTES_MAX + 1, "");
+    buf_cstr(&f->body, "\"]}");
+    refused(f, "stop_sequences.1: String should have at most 4096 bytes");
+}
+
+static void test_bytes_that_are_not_utf8(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const bad[] = {
+        "\xFF", "\xC0\x80", "\xE0\x80\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xF0\x9F\x98",
+        "\x80", "\xC3",
+    };
+
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        buf_reset(&f->body);
+        buf_cstr(&f->body, "{" MODEL ",\"messages\":[{\"role\":\"user\",\"content\":\"");
+        const size_t at = f->body.n;
+        buf_cstr(&f->body, bad[i]);
+        buf_cstr(&f->body, "\"}]}");
+        char expected[128];
+        snprintf(expected, sizeof expected,
+                 "The request body is not valid JSON: invalid UTF-8 encoding in string at byte %zu",
+                 at);
+        refused(f, expected);
+    }
+}
+
+static void test_lone_surrogates(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *text, *reason;
+    } rows[] = {
+        {"\\ud83d", "no low surrogate in string"},
+        {"\\ud83dx", "no low surrogate in string"},
+        {"\\ud83d\\ud83d", "invalid low surrogate in string"},
+        {"\\ud83d\\n", "no low surrogate in string"},
+        {"\\ude00", "invalid high surrogate in string"},
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char expected[128];
+        buf_reset(&f->body);
+        buf_cstr(&f->body, "{" MODEL ",\"messages\":[{\"role\":\"user\",\"content\":\"");
+        buf_printf(&f->body, "%s\"}]}", rows[i].text);
+        assert_null(decode(f));
+        snprintf(expected, sizeof expected, "The request body is not valid JSON: %s at byte ",
+                 rows[i].reason);
+        assert_memory_equal(f->err.text, expected, strlen(expected));
+    }
+}
+
+static void test_no_json_at_all(void **state)
+{
+    struct fixture *f = *state;
+
+    refused(f, "The request body is not valid JSON: it is empty");
+    buf_cstr(&f->body, " \n");
+    refused(f, "The request body is not valid JSON: input data is empty at byte 0");
+    buf_reset(&f->body);
+    buf_cstr(&f->body, "\xEF\xBB\xBF{" MODEL "," HI "}");
+    refused(f, "The request body is not valid JSON: byte order mark (BOM) is not supported "
+               "at byte 0");
+    buf_reset(&f->body);
+    buf_append(&f->body, "{\0}", 3);
+    assert_null(decode(f));
+}
+
+/* What a client wrote comes back in the message, but never longer than it and never cut in two. */
+static void test_long_names_are_cut_between_characters(void **state)
+{
+    struct fixture *f = *state;
+
+    for (size_t shift = 0; shift < 4; shift++) {
+        buf_reset(&f->body);
+        buf_cstr(&f->body, "{" MODEL ",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"");
+        repeat(&f->body, "x", shift, "");
+        repeat(&f->body, "\U0001F600", 100, "");
+        buf_cstr(&f->body, "\"}]}]}");
+        assert_null(decode(f));
+        const char *const begin = "messages.0.content.0: Input tag 'x";
+        assert_memory_equal(f->err.text, begin, shift ? strlen(begin) : strlen(begin) - 1);
+        assert_true(strlen(f->err.text) < sizeof f->err.text);
+    }
+    f->options.strict = true;
+    buf_reset(&f->body);
+    buf_cstr(&f->body, "{" MODEL "," HI ",\"");
+    repeat(&f->body, "\xE2\x82\xAC", 1000, "");
+    buf_cstr(&f->body, "\":1}");
+    assert_null(decode(f));
+    assert_non_null(strstr(f->err.text, ": Extra inputs are not permitted"));
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(test_everything_once),
+        T(test_nothing_given),
+        T(test_count_ignores_generation_fields),
+        T(test_neighbours_of_one_role_are_merged),
+        T(test_dropped_blocks_leave_no_trace),
+        T(test_billing_line),
+        T(test_nul_stays_in_text),
+        T(test_thread_has_its_own_code),
+        T(test_unknown_keys_are_told),
+        T(test_nested_100000_deep),
+        T(test_depth_at_the_limit),
+        T(test_brackets_in_strings_are_text),
+        T(test_too_many_messages),
+        T(test_too_many_values),
+        T(test_many_empty_blocks),
+        T(test_many_keys),
+        T(test_tool_limits),
+        T(test_stop_sequence_limits),
+        T(test_bytes_that_are_not_utf8),
+        T(test_lone_surrogates),
+        T(test_no_json_at_all),
+        T(test_long_names_are_cut_between_characters),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
