@@ -28,6 +28,7 @@ class Server:
 
     def __init__(self, *flags, port=0, env=None):
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PENSIEVE_")}
+        environment["XDG_CONFIG_HOME"] = "/nonexistent"  # no configuration of the caller's own
         environment.update(env or {})
         command = [str(BINARY), "serve", "--model", str(MODEL), "--port", str(port), *map(str, flags)]
         self.process = subprocess.Popen(
@@ -65,7 +66,9 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(STOP_SECONDS)
+            status = self.process.wait(STOP_SECONDS)
+            self.reader.join(STOP_SECONDS)
+            return status
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
