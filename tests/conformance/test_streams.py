@@ -94,6 +94,31 @@ def test_count_tokens_does_not_wait_for_generation(wire):
         sse.read(head + b"".join(line for _, line in stream))
 
 
+def test_1000_waiting_streams_cost_little(start_server):
+    """All are answered at once, and told to wait by pings; one is served at a time."""
+    wire = start_server("--sequences-max", "1", "--queue-max", "1000").wire
+
+    def resident():
+        return wire.get("/health").json()["memory"]["rss_bytes"]
+
+    wire.post(greedy(prompt_about("rivers"), max_tokens=8))
+    before = resident()
+    body = json.dumps(greedy(prompt_about("rivers"), max_tokens=4000, stream=True))
+    waiting = [http.client.HTTPConnection(wire.host, wire.port, timeout=30) for _ in range(1000)]
+    for connection in waiting:
+        connection.request("POST", "/v1/messages", body, wire.headers(None))
+    for connection in waiting:
+        response = connection.getresponse()
+        assert response.status == 200, response.read()
+        assert response.readline() == b"event: message_start\n"
+    assert running(wire) == 1000
+    used = resident() - before
+    for connection in waiting:
+        connection.close()
+    wait_until_idle(wire, 10)
+    assert used < 64 << 20, f"{used >> 20} MiB"
+
+
 # --- a long prompt ---------------------------------------------------------------------------------
 
 
