@@ -1,0 +1,229 @@
+//! A chat template in the environment that Hugging Face's transformers gives it, under limits.
+//!
+//! The hard thing is likeness to Python: models saw prompts that jinja2 rendered, so what a template
+//! prints, its string methods and its JSON must come out the same. See `json` and `python`.
+
+use crate::{json, python};
+use minijinja::value::{Kwargs, Value};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, State};
+use std::cell::Cell;
+use std::fmt;
+
+/// Steps, or 64 bytes of text made a step: a hundred thousand messages through a rich template need
+/// less, and a hostile one ends within about a second.
+const FUEL: u64 = 10_000_000;
+const RECURSION_MAX: usize = 120;
+/// One tag's source. An expression's tree is at most about this deep, and is walked recursively.
+const TAG_BYTES_MAX: usize = 8 << 10;
+const NAME: &str = "template";
+
+/// Writes the current time in a strftime format; None: it does not fit.
+pub type Clock = dyn Fn(&str) -> Option<String>;
+
+thread_local! {
+    /// The clock of the render on this thread, for the environment is shared by all of them.
+    static CLOCK: Cell<Option<&'static Clock>> = const { Cell::new(None) };
+}
+
+pub struct Template {
+    environment: Environment<'static>,
+    bos: Value,
+    eos: Value,
+}
+
+pub enum Failure {
+    /// The template called raise_exception: these are its words, meant for whoever wrote the messages.
+    Raised(String),
+    Failed(String),
+}
+
+#[derive(Debug)]
+struct Raised(String);
+
+impl fmt::Display for Raised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Raised {}
+
+fn invalid(text: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::InvalidOperation, text)
+}
+
+fn raise_exception(message: String) -> Result<Value, Error> {
+    Err(invalid("raise_exception").with_source(Raised(message)))
+}
+
+fn strftime_now(format: &str) -> Result<String, Error> {
+    CLOCK
+        .get()
+        .and_then(|clock| clock(format))
+        .ok_or_else(|| invalid("strftime_now: the time does not fit"))
+}
+
+fn tojson(state: &State, value: Value, indent: Option<Value>, options: Kwargs) -> Result<Value, Error> {
+    let indent = match indent {
+        Some(indent) => Some(indent),
+        None => options.get::<Option<Value>>("indent")?,
+    };
+    let indent = match indent {
+        Some(n) if !n.is_none() => Some(usize::try_from(n)?.min(64)),
+        _ => None,
+    };
+    let separators = match options.get::<Option<Value>>("separators")? {
+        Some(pair) if !pair.is_none() => Some((
+            pair.get_item(&Value::from(0))?.to_string(),
+            pair.get_item(&Value::from(1))?.to_string(),
+        )),
+        _ => None,
+    };
+    let (item_separator, key_separator) = separators
+        .unwrap_or_else(|| (if indent.is_some() { "," } else { ", " }.into(), ": ".into()));
+    let style = json::Style {
+        indent,
+        ascii: options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
+        sort_keys: options.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
+        item_separator,
+        key_separator,
+    };
+    options.assert_all_used()?;
+    let left = state.fuel_levels().map_or(0, |(_, left)| left);
+    let text = json::dumps(&value, &style, usize::try_from(left).unwrap_or(usize::MAX))?;
+    state.consume_fuel(text.len() as u64 / 8)?;
+    Ok(Value::from(text))
+}
+
+/// `{% generation %}` marks what a model is trained on and prints its body; minijinja has no such tag,
+/// so it becomes an `if true`, which trims white space the same way.
+fn without_generation_tags(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+
+    while let Some(begin) = rest.find("{%") {
+        let (before, tag) = rest.split_at(begin);
+        let Some(end) = tag.find("%}") else { break };
+        let inner = &tag[2..end];
+        let word = inner.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
+        out.push_str(before);
+        out.push_str("{%");
+        out.push_str(&match word {
+            "generation" => inner.replace(word, "if true"),
+            "endgeneration" => inner.replace(word, "endif"),
+            _ => inner.to_string(),
+        });
+        rest = &tag[end..];
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The parser bounds nesting, but not how long `a + a + a ...` may be, whose tree is as deep as the
+/// expression is long.
+fn check_tags(source: &str) -> Result<(), String> {
+    let mut rest = source;
+
+    while let Some(begin) = rest.find("{%").into_iter().chain(rest.find("{{")).min() {
+        let tag = &rest[begin..];
+        let close = if tag.starts_with("{%") { "%}" } else { "}}" };
+        let end = tag.find(close).map_or(tag.len(), |n| n + 2);
+        if end > TAG_BYTES_MAX {
+            return Err(format!("a tag is longer than {TAG_BYTES_MAX} bytes"));
+        }
+        rest = &tag[end..];
+    }
+    Ok(())
+}
+
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+
+    let syntax = environment.syntax().to_builder().trim_blocks(true).lstrip_blocks(true).build();
+    environment.set_syntax(syntax.expect("the ordinary delimiters"));
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    python::install(&mut environment);
+    environment.set_recursion_limit(RECURSION_MAX);
+    environment.set_fuel(Some(FUEL));
+    environment.add_function("raise_exception", raise_exception);
+    environment.add_function("strftime_now", strftime_now);
+    environment.add_filter("tojson", tojson);
+    environment
+}
+
+impl Template {
+    pub fn new(source: &str, bos: &str, eos: &str) -> Result<Template, String> {
+        let source = source.replace("\r\n", "\n").replace('\r', "\n");      // as jinja2's lexer does
+        check_tags(&source)?;
+        let mut environment = environment();
+        environment
+            .add_template_owned(NAME, without_generation_tags(&source))
+            .map_err(|error| error.to_string())?;
+        Ok(Template { environment, bos: bos.into(), eos: eos.into() })
+    }
+
+    /// context: a JSON object. The output is at most output_max bytes.
+    pub fn render(&self, context: &[u8], output_max: usize, clock: &Clock) -> Result<Vec<u8>, Failure> {
+        let _clock = ClockGuard::set(clock);
+        let fields: std::collections::BTreeMap<String, Value> = serde_json::from_slice(context)
+            .map_err(|error| Failure::Failed(format!("context: {error}")))?;
+        let tokens = [("bos_token", self.bos.clone()), ("eos_token", self.eos.clone())];
+        let tokens = tokens.into_iter().map(|(key, value)| (key.to_string(), value));
+        let context = Value::from_pairs(tokens.chain(fields));
+        let mut out = Limited { bytes: Vec::new(), max: output_max };
+        self.environment
+            .get_template(NAME)
+            .and_then(|template| template.render_captured_to(context, &mut out).map(drop))
+            .map_err(|error| failure_of(&error))?;
+        Ok(out.bytes)
+    }
+}
+
+fn failure_of(error: &Error) -> Failure {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+
+    while let Some(inner) = cause {
+        if let Some(raised) = inner.downcast_ref::<Raised>() {
+            return Failure::Raised(raised.0.clone());
+        }
+        cause = inner.source();
+    }
+    Failure::Failed(error.to_string())
+}
+
+struct Limited {
+    bytes: Vec<u8>,
+    max: usize,
+}
+
+impl std::io::Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if bytes.len() > self.max - self.bytes.len() {
+            return Err(std::io::Error::other("the output is too large"));
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Puts a clock in place for as long as it lives.
+struct ClockGuard;
+
+impl ClockGuard {
+    fn set(clock: &Clock) -> ClockGuard {
+        // SAFETY: the guard takes the reference out again before `clock` can end, and only this
+        // thread's render looks at it meanwhile.
+        CLOCK.set(Some(unsafe { std::mem::transmute::<&Clock, &'static Clock>(clock) }));
+        ClockGuard
+    }
+}
+
+impl Drop for ClockGuard {
+    fn drop(&mut self) {
+        CLOCK.set(None);
+    }
+}
