@@ -113,7 +113,7 @@ static void end_answer(struct exchange *ex)
 {
     ex->ended = true;
     buf_release(&ex->out);
-    connection_answered(ex->connection, ex->keep_alive);
+    connection_answered(ex->connection, ex->keep_alive && !ex->server->draining);
 }
 
 void exchange_reply(struct exchange *ex, int status, const char *content_type, struct str body)

@@ -7,6 +7,7 @@
  * sockets are closed. */
 #include "server/server.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 
@@ -81,6 +82,7 @@ struct server *server_new(uv_loop_t *loop, struct backends *backends,
         .origins = options->allowed_origins, .origins_n = options->allowed_origins_n,
     };
     raise_file_limit(options->connections_max);
+    signal(SIGPIPE, SIG_IGN);                   /* a client that is gone is an error of write() */
     uv_tcp_init(loop, &server->listener);
     uv_timer_init(loop, &server->drain_timer);
     server->listener.data = server->drain_timer.data = server;
