@@ -39,7 +39,7 @@ struct arena {
 static _Noreturn void out_of_memory(size_t bytes)
 {
     fprintf(stderr, "pensieve: out of memory (%zu bytes wanted)\n", bytes);
-    exit(70);
+    _Exit(70);                          /* other threads still run: no handlers */
 }
 
 static struct block *block_new(size_t size, struct block *next)

@@ -1,4 +1,5 @@
-/* buf.c - grows by doubling, never past the ceiling. */
+/* buf.c - grows by doubling, never past the ceiling. One byte more than the capacity is always
+ * there, for the NUL that vsnprintf ends in. */
 #include "base/buf.h"
 
 #include <stdarg.h>
@@ -40,7 +41,7 @@ bool buf_reserve(struct buf *buf, size_t more)
         capacity = capacity > SIZE_MAX / 2 ? need : capacity * 2;
     if (buf->ceiling && capacity > buf->ceiling)
         capacity = buf->ceiling;
-    char *data = realloc(buf->data, capacity);
+    char *data = capacity < SIZE_MAX ? realloc(buf->data, capacity + 1) : NULL;
     if (!data) {
         buf->overflow = true;
         return false;
@@ -83,8 +84,8 @@ bool buf_printf(struct buf *buf, const char *format, ...)
     va_copy(again, args);
     const int n = vsnprintf(NULL, 0, format, args);
     va_end(args);
-    const bool fits = n >= 0 && buf_reserve(buf, (size_t)n + 1);    /* vsnprintf ends in a NUL */
-    if (fits) {
+    const bool fits = n >= 0 && buf_reserve(buf, (size_t)n);
+    if (fits && n > 0) {
         vsnprintf(buf->data + buf->n, (size_t)n + 1, format, again);
         buf->n += (size_t)n;
     }

@@ -19,10 +19,11 @@ double clock_seconds_since(uint64_t start_ns)
 
 void clock_rfc3339(char out[32], int64_t unix_seconds)
 {
-    const time_t t = (time_t)unix_seconds;
+    const time_t t = (time_t)unix_seconds, epoch = 0;
     struct tm tm;
 
-    gmtime_r(&t, &tm);
+    if (!gmtime_r(&t, &tm))                             /* the year doesn't fit an int */
+        gmtime_r(&epoch, &tm);
     strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm);
 }
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/utf8.h"
 
 static const char *const names[] = {"debug", "info", "warn", "error", "off"};
 static atomic_int threshold = LOG_INFO;
@@ -46,11 +47,19 @@ void log_event(enum log_level level, const char *event, const char *format, ...)
     int rest = vsnprintf(line + n, sizeof line - (size_t)n, format, args);
     va_end(args);
     size_t length = (size_t)n + (rest > 0 ? (size_t)rest : 0);
-    if (length > sizeof line - 2)
-        length = sizeof line - 2;
+    length = utf8_cut((struct str){line, length}, sizeof line - 2).n;
     line[length++] = '\n';
     if (write(STDERR_FILENO, line, length) < 0)
         return;                                 /* nobody to tell */
+}
+
+/* Shown as they are: whole characters that don't steer a terminal. Returns the length, 0: no. */
+static size_t plain_length(struct str s)
+{
+    uint32_t c;
+    const size_t n = utf8_decode(s, &c);
+
+    return n && c >= 0x20 && c != '"' && c != '\\' && !(c >= 0x7F && c <= 0x9F) ? n : 0;
 }
 
 const char *log_quote(char *out, size_t size, struct str s)
@@ -63,15 +72,16 @@ const char *log_quote(char *out, size_t size, struct str s)
         return out;
     }
     out[n++] = '"';
-    for (size_t i = 0; i < s.n; i++) {
-        const unsigned char c = (unsigned char)s.s[i];
-        const bool plain = c >= 0x20 && c != '"' && c != '\\' && c != 0x7F;
-        if (n + (plain ? 1 : 4) + 2 > size)
+    for (size_t i = 0; i < s.n;) {
+        const size_t plain = plain_length((struct str){s.s + i, s.n - i});
+        if (n + (plain ? plain : 4) + 2 > size)
             break;
         if (plain)
-            out[n++] = (char)c;
+            memcpy(out + n, s.s + i, plain);
         else
-            n += (size_t)snprintf(out + n, size - n, "\\x%02x", c);
+            snprintf(out + n, size - n, "\\x%02x", (unsigned char)s.s[i]);
+        n += plain ? plain : 4;
+        i += plain ? plain : 1;
     }
     out[n++] = '"';
     out[n] = '\0';
