@@ -11,7 +11,7 @@
 #include "base/buf.h"
 #include "base/random.h"
 
-enum { BENCH_LENGTHS_MAX = 64, BENCH_TRIES_MAX = 1000 };
+enum { BENCH_LENGTHS_MAX = 64, BENCH_TRIES_MAX = 1000, BENCH_WARM_LENGTH = 64 };
 
 struct point {
     uint32_t length;
@@ -132,6 +132,11 @@ static bool bench(struct engine *engine, const struct config *config, struct are
                         : "%s, %u threads; tokens a second, medians\n"
                           "  prompt        prefill         decode\n",
            engine_cpu(engine), app_threads(config));
+    struct point warm;
+    fill_prompt(engine, &rng, &prompt, limit < BENCH_WARM_LENGTH ? limit : BENCH_WARM_LENGTH);
+    if (!measure(engine, &rng, &prompt, 2, &warm, err)) {
+        return false;
+    }
     for (size_t i = 0; i < lengths_n; i++) {
         struct point point = {.length = lengths[i]};
         for (size_t round = 0; round < rounds; round++) {
