@@ -22,10 +22,9 @@ enum {
     ALIGNMENT = 64,
 };
 
-/* A KV head, some of the heads that share it, and a run of rows of one sequence. */
+/* A KV head, with all the heads that share it, and a run of rows of one sequence. */
 struct attend_task {
-    uint32_t kv_head, head, heads;
-    uint32_t row, rows;
+    uint32_t kv_head, row, rows;
 };
 
 /* ---- scratch ---- */
@@ -86,7 +85,7 @@ static size_t lay_out(struct forward *f, char *base)
     f->sin = carve(&c, rows * h->rotary / 2, sizeof *f->sin);
     f->frequencies = carve(&c, h->rotary / 2, sizeof *f->frequencies);
     f->rows_of = carve(&c, rows, sizeof *f->rows_of);
-    f->tasks = carve(&c, rows * h->heads, sizeof *f->tasks);
+    f->tasks = carve(&c, rows * h->kv_heads, sizeof *f->tasks);
     carve_acts(&c, &f->acts_hidden, h->hidden, rows, f->normed);
     carve_acts(&c, &f->acts_attended, query, rows, f->attended);
     carve_acts(&c, &f->acts_gated, h->ffn, rows, f->gated);
@@ -198,31 +197,18 @@ static void multiply(const struct forward *f, float *out, size_t stride, const s
 
 static void plan_attend(struct forward *f)
 {
-    const struct hparams *h = f->hparams;
-    const uint32_t group = h->heads / h->kv_heads;
-    const uint32_t tasks_wanted = 2 * pool_threads(f->pool);
-    uint32_t heads = group, queries, end;
-
-    /* Few rows: give up sharing a KV head's pages among its heads before threads stand idle. */
-    while (heads > 1 && f->rows * h->kv_heads * (group / heads) < tasks_wanted)
-        heads = (heads + 1) / 2;
-    queries = ATTEND_ROWS_MAX / heads;
+    const uint32_t group = f->hparams->heads / f->hparams->kv_heads;
+    const uint32_t rows_max = ATTEND_ROWS_MAX / group;
+    uint32_t end;
 
     f->tasks_n = 0;
     for (uint32_t row = 0; row < f->rows; row = end) {
         const struct kv_table *table = f->batch[f->rows_of[row]].table;
         end = row + 1;
-        while (end < f->rows && end < row + queries && f->batch[f->rows_of[end]].table == table)
+        while (end < f->rows && end < row + rows_max && f->batch[f->rows_of[end]].table == table)
             end++;
-        for (uint32_t head = 0; head < h->heads; head++) {
-            const uint32_t in_group = head % group;
-            if (in_group % heads == 0)
-                f->tasks[f->tasks_n++] = (struct attend_task){
-                    .kv_head = head / group, .head = head,
-                    .heads = group - in_group < heads ? group - in_group : heads,
-                    .row = row, .rows = end - row,
-                };
-        }
+        for (uint32_t head = 0; head < f->hparams->kv_heads; head++)
+            f->tasks[f->tasks_n++] = (struct attend_task){head, row, end - row};
     }
 }
 
@@ -359,7 +345,7 @@ static void attend_task(void *context, size_t task, unsigned thread)
 {
     const struct attend_job *job = context;
     struct forward *f = job->f;
-    const uint32_t n = f->hparams->head_dim;
+    const uint32_t n = f->hparams->head_dim, group = f->hparams->heads / f->hparams->kv_heads;
     const struct attend_task *t = &f->tasks[f->tasks_n - 1 - task];     /* the longest first */
     const struct kv_table *table = f->batch[f->rows_of[t->row]].table;
     const uint32_t longest = f->batch[f->rows_of[t->row + t->rows - 1]].position + 1;
@@ -373,8 +359,8 @@ static void attend_task(void *context, size_t task, unsigned thread)
         own->v[p] = kv_page_v(f->cache, table->pages[p], job->layer, t->kv_head);
     }
     for (uint32_t r = t->row; r < t->row + t->rows; r++)
-        for (uint32_t head = t->head; head < t->head + t->heads; head++, rows++) {
-            const size_t at = ((size_t)r * f->hparams->heads + head) * n;
+        for (uint32_t head = 0; head < group; head++, rows++) {
+            const size_t at = ((size_t)r * f->hparams->heads + t->kv_head * group + head) * n;
             q[rows] = f->q + at;
             out[rows] = f->attended + at;
             first[rows] = 0;
