@@ -229,7 +229,7 @@ struct members {
 static size_t field_find(const struct shape *shape, struct str key)
 {
     for (size_t i = 0; i < shape->n; i++)
-        if (str_is(key, shape->fields[i].name))
+        if (key.s[0] == shape->fields[i].name[0] && str_is(key, shape->fields[i].name))
             return i;
     return shape->n;
 }
@@ -279,6 +279,8 @@ static enum standing field_standing(const struct request_options *options,
 static bool field_take(struct decoder *decoder, const struct path *at, const struct field *field,
                        yyjson_val *value, void *out)
 {
+    if (!value && !(field->flags & REQUIRED))
+        return true;
     const struct path here = path_key(at, str_of(field->name));
     const enum standing standing = field_standing(decoder->options, field);
 
@@ -286,10 +288,10 @@ static bool field_take(struct decoder *decoder, const struct path *at, const str
         return true;
     if (standing == UNKNOWN)
         return take_extra(decoder, &here, value, NULL, NULL);
+    if (!value)
+        return decode_fail(decoder, &here, "Field required");
     if (yyjson_is_null(value) && field->flags & NULLABLE)
         return true;
-    if (!value)
-        return !(field->flags & REQUIRED) || decode_fail(decoder, &here, "Field required");
     void *into = field->into && out ? (char *)out + field->into - 1 : NULL;
     return field->take(decoder, &here, value, field->rule, into);
 }

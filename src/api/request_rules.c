@@ -43,20 +43,7 @@ static bool check_text(struct decoder *decoder, const char *list, struct str tex
                        list);
 }
 
-/* Paths of the client's lists: messages.N and messages.N.content.M. */
-struct place {
-    struct path messages, message, content, block;
-};
-
-static void place_at(struct place *place, size_t message, size_t block)
-{
-    place->messages = path_key(NULL, STR("messages"));
-    place->message = path_index(&place->messages, message);
-    place->content = path_key(&place->message, STR("content"));
-    place->block = path_index(&place->content, block);
-}
-
-static bool check_sender(struct decoder *decoder, const struct place *place,
+static bool check_sender(struct decoder *decoder, size_t m, size_t b,
                          const struct raw_block *block, int role)
 {
     unsigned senders = block->kind->facts & BY_ALL;
@@ -68,25 +55,25 @@ static bool check_sender(struct decoder *decoder, const struct place *place,
     const char *whose = senders & BY_USER        ? "user"
                         : senders & BY_ASSISTANT ? "assistant"
                                                  : "system";
-    return decode_fail(decoder, &place->block, "`%s` blocks can only be in `%s` messages",
+    return decode_fail(decoder, NULL,
+                       "messages.%zu.content.%zu: `%s` blocks can only be in `%s` messages", m, b,
                        block->kind->tag, whose);
 }
 
-static bool check_block(struct decoder *decoder, size_t m, size_t b,
-                        const struct raw_message *message)
+static bool check_block(struct decoder *decoder, size_t m, size_t b, const struct raw_block *block,
+                        int role)
 {
-    const struct raw_block *block = (const struct raw_block *)message->content.items + b;
-    struct place place;
-
-    place_at(&place, m, b);
-    if (!check_sender(decoder, &place, block, message->role))
+    if (!check_sender(decoder, m, b, block, role))
         return false;
     if (block->kind->facts & HOSTED && decoder->options->strict)
-        return decode_fail(decoder, &place.block, "`%s` blocks are not available on this server",
-                           block->kind->tag);
-    if (block->cited && message->role == ROLE_USER && decoder->options->version == API_V26)
-        return decode_fail(decoder, &place.block,
-                           "`citations` must be empty on text in `user` messages");
+        return decode_fail(decoder, NULL,
+                           "messages.%zu.content.%zu: `%s` blocks are not available on this server",
+                           m, b, block->kind->tag);
+    if (block->cited && role == ROLE_USER && decoder->options->version == API_V26)
+        return decode_fail(decoder, NULL,
+                           "messages.%zu.content.%zu: `citations` must be empty on text in `user` "
+                           "messages",
+                           m, b);
     return !(block->kind->facts & TEXT) || check_text(decoder, "messages", block->text);
 }
 
@@ -95,21 +82,21 @@ static bool check_block(struct decoder *decoder, size_t m, size_t b,
 static bool check_system_place(struct decoder *decoder, const struct raw_message *messages,
                                size_t n, size_t m)
 {
-    struct place place;
-
-    place_at(&place, m, 0);
     if (m == 0)
-        return decode_fail(decoder, &place.message, "the first message may not be a `system` message");
+        return decode_fail(decoder, NULL,
+                           "messages.0: the first message may not be a `system` message");
     const struct raw_message *before = &messages[m - 1];
     if (before->role == ROLE_ASSISTANT) {
         const struct raw_block *last = before->content.items;
         if (before->content.n == 0 || !(last[before->content.n - 1].kind->facts & HOSTED))
-            return decode_fail(decoder, &place.message,
-                               "a `system` message must follow a `user` message");
+            return decode_fail(decoder, NULL,
+                               "messages.%zu: a `system` message must follow a `user` message", m);
     }
     if (m + 1 < n && messages[m + 1].role == ROLE_USER)
-        return decode_fail(decoder, &place.message,
-                           "a `system` message must be last or followed by an `assistant` message");
+        return decode_fail(decoder, NULL,
+                           "messages.%zu: a `system` message must be last or followed by an "
+                           "`assistant` message",
+                           m);
     return true;
 }
 
@@ -117,18 +104,18 @@ static bool check_message(struct decoder *decoder, const struct raw_message *mes
                           size_t m)
 {
     const struct raw_message *message = &messages[m];
+    const struct raw_block *blocks = message->content.items;
     const bool last_assistant = m + 1 == n && message->role == ROLE_ASSISTANT;
-    struct place place;
 
-    place_at(&place, m, 0);
     if (message->role == ROLE_SYSTEM && !check_system_place(decoder, messages, n, m))
         return false;
     if (message->content.n == 0 && !last_assistant)
-        return decode_fail(decoder, &place.message,
-                           "all messages must have non-empty content except for the optional "
-                           "final assistant message");
+        return decode_fail(decoder, NULL,
+                           "messages.%zu: all messages must have non-empty content except for the "
+                           "optional final assistant message",
+                           m);
     for (size_t b = 0; b < message->content.n; b++)
-        if (!check_block(decoder, m, b, message))
+        if (!check_block(decoder, m, b, &blocks[b], message->role))
             return false;
     return true;
 }
@@ -298,12 +285,12 @@ static bool check_stop_sequences(struct decoder *decoder, const struct raw_reque
 
     for (size_t i = 0; i < raw->stop_sequences.n; i++) {
         const struct path here = path_index(&list, i);
-        if (is_blank(stops[i]))
-            return decode_fail(decoder, &list,
-                               "each stop sequence must contain non-whitespace");
         if (stops[i].n > REQUEST_STOP_SEQUENCE_BYTES_MAX)
             return decode_fail(decoder, &here, "String should have at most %d bytes",
                                REQUEST_STOP_SEQUENCE_BYTES_MAX);
+        if (is_blank(stops[i]))
+            return decode_fail(decoder, &list,
+                               "each stop sequence must contain non-whitespace");
     }
     return true;
 }
@@ -319,26 +306,21 @@ bool request_check_options(struct decoder *decoder, const struct raw_request *ra
 
 /* ---- what is not offered ---- */
 
-static bool check_blocks_offered(struct decoder *decoder, const struct raw_request *raw)
+static bool check_messages_offered(struct decoder *decoder, const struct raw_request *raw)
 {
     const struct raw_message *messages = raw->messages.items;
-    struct place place;
 
     for (size_t m = 0; m < raw->messages.n; m++) {
         const struct raw_block *blocks = messages[m].content.items;
-        for (size_t b = 0; b < messages[m].content.n; b++) {
-            place_at(&place, m, b);
+        for (size_t b = 0; b < messages[m].content.n; b++)
             if (blocks[b].kind->facts & REFUSED)
-                return decode_fail(decoder, &place.block,
-                                   "`%s` blocks are not supported by this server yet",
-                                   blocks[b].kind->tag);
-        }
-        place_at(&place, m, 0);
-        if (messages[m].clear_at || messages[m].output_config) {
-            const struct path here = path_key(
-                &place.message, messages[m].clear_at ? STR("clear_at") : STR("output_config"));
-            return decode_fail(decoder, &here, "not supported by this server yet");
-        }
+                return decode_fail(decoder, NULL,
+                                   "messages.%zu.content.%zu: `%s` blocks are not supported by "
+                                   "this server yet",
+                                   m, b, blocks[b].kind->tag);
+        if (messages[m].clear_at || messages[m].output_config)
+            return decode_fail(decoder, NULL, "messages.%zu.%s: not supported by this server yet",
+                               m, messages[m].clear_at ? "clear_at" : "output_config");
     }
     return true;
 }
@@ -368,5 +350,5 @@ bool request_check_offered(struct decoder *decoder, const struct raw_request *ra
     for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)
         if (refusals[i].asked)
             return decode_fail(decoder, NULL, "%s", refusals[i].text);
-    return check_blocks_offered(decoder, raw);
+    return check_messages_offered(decoder, raw);
 }

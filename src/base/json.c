@@ -11,23 +11,29 @@ struct measure {
     size_t too_deep_at;         /* SIZE_MAX: nowhere */
 };
 
-/* The first unescaped quote from `at` on, or the end of the text. A quote is escaped if an odd number
- * of backslashes stands before it; each of them is looked at once. */
+static bool has_byte(uint64_t word, unsigned char byte)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), zeros = word ^ ones * byte;
+
+    return (zeros - ones) & ~zeros & ones << 7;
+}
+
+/* Where the string that goes on at `at` has its closing quote, or the end of the text. */
 static size_t string_end(struct str text, size_t at)
 {
-    const size_t begin = at;
+    uint64_t word;
 
     while (at < text.n) {
-        const char *quote = memchr(text.s + at, '"', text.n - at);
-        if (!quote)
-            return text.n;
-        const size_t end = (size_t)(quote - text.s);
-        size_t slashes = 0;
-        while (end - slashes > begin && text.s[end - slashes - 1] == '\\')
-            slashes++;
-        if (slashes % 2 == 0)
-            return end;
-        at = end + 1;
+        if (text.n - at >= sizeof word) {
+            memcpy(&word, text.s + at, sizeof word);
+            if (!has_byte(word, '"') && !has_byte(word, '\\')) {
+                at += sizeof word;
+                continue;
+            }
+        }
+        if (text.s[at] == '"')
+            return at;
+        at += text.s[at] == '\\' ? 2 : 1;
     }
     return text.n;
 }
