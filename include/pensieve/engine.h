@@ -88,6 +88,7 @@ struct sequence_result {
     struct err error;           /* FAILED only */
     uint32_t prompt_tokens, cached_tokens;  /* cached: of the prompt, found in memory */
     uint32_t output_tokens;     /* sampled, an end token included */
+    struct str tail;            /* what is left of the text: a character never completed, as U+FFFD */
     double queue_ms, prefill_ms, decode_ms; /* wait for a slot; first step to first token; the rest */
 };
 
@@ -97,7 +98,8 @@ struct sequence_params {
     uint32_t max_tokens;        /* 0: prefill only */
     struct sampling sampling;
     void *context;              /* of the callbacks */
-    /* Each sampled token that is not an end token. false: stop here (SEQUENCE_STOPPED). */
+    /* Each sampled token that is not an end token, with the characters it completes: valid UTF-8,
+     * maybe none yet. false: stop here (SEQUENCE_STOPPED). */
     bool (*on_token)(void *context, int32_t id, struct str text);
     /* Exactly once, the last call for this sequence. */
     void (*on_done)(void *context, const struct sequence_result *result);

@@ -56,9 +56,13 @@ struct backend {
     struct model_card card;
 };
 
-/* The engine in this process. The backend owns the engine from here on. */
+/* The engine in this process. On success the backend owns the engine. While no generation or count
+ * is under way it keeps no loop from returning; its free leaves one closing handle on the loop. */
 struct engine;
 struct backend *native_new(uv_loop_t *loop, struct engine *engine, struct str model_id,
                            struct err *err);
+/* From here on every request samples with this seed, so that equal requests get equal answers;
+ * without it each draws its own. */
+void native_set_seed(struct backend *backend, uint64_t seed);
 
 #endif

@@ -13,6 +13,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -36,6 +37,7 @@ struct scheduler {
     struct batch_row *rows;
     float *logits;              /* [sequences_max][vocab] */
     void *sampler_scratch;
+    struct buf characters;      /* that one token completes */
     struct scheduler_stats stats;
     struct rate prefill, decode;
 };
@@ -80,6 +82,7 @@ void scheduler_free(struct scheduler *scheduler)
     free(scheduler->rows);
     free(scheduler->logits);
     free(scheduler->sampler_scratch);
+    buf_release(&scheduler->characters);
     free(scheduler);
 }
 
@@ -345,7 +348,9 @@ static void advance(struct scheduler *scheduler, struct sequence *sequence)
         return;
     }
     sequence->ids[sequence->n++] = id;
-    if (!params->on_token(params->context, id, model->text(model->context, id)))
+    buf_reset(&scheduler->characters);
+    detokenizer_push(&sequence->detokenizer, model->text(model->context, id), &scheduler->characters);
+    if (!params->on_token(params->context, id, buf_view(&scheduler->characters)))
         finish(scheduler, list, sequence, SEQUENCE_STOPPED, NULL);
     else if (sequence->output_n == params->max_tokens)
         finish(scheduler, list, sequence, SEQUENCE_MAX_TOKENS, NULL);

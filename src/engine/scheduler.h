@@ -17,7 +17,7 @@ struct scheduler_model {
     uint32_t vocab;             /* logits a row */
     void (*step)(void *context, const struct batch_row *rows, uint32_t rows_n);
     bool (*is_end)(void *context, int32_t id);
-    struct str (*text)(void *context, int32_t id);
+    struct str (*text)(void *context, int32_t id);      /* the bytes a token writes */
 };
 
 struct scheduler_options {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 
 struct sequence *sequence_new(const struct sequence_params *params, uint32_t context,
@@ -37,9 +38,12 @@ void sequence_end(struct sequence *sequence, enum sequence_end end, const struct
     const uint64_t now = clock_ns();
     const uint64_t started = sequence->started ? sequence->started_ns : now;
     const uint64_t first = sequence->output_n ? sequence->first_token_ns : now;
+    struct buf tail = {0};
+
+    detokenizer_finish(&sequence->detokenizer, &tail);
     struct sequence_result result = {
         .end = end, .prompt_tokens = sequence->prompt_n, .cached_tokens = sequence->cached_n,
-        .output_tokens = sequence->output_n,
+        .output_tokens = sequence->output_n, .tail = buf_view(&tail),
         .queue_ms = ms_between(sequence->submitted_ns, started),
         .prefill_ms = ms_between(started, first), .decode_ms = ms_between(first, now),
     };
@@ -50,6 +54,7 @@ void sequence_end(struct sequence *sequence, enum sequence_end end, const struct
         atomic_fetch_sub(sequence->waiting, 1);
     atomic_store(&sequence->done, true);
     sequence->params.on_done(sequence->params.context, &result);
+    buf_release(&tail);
     atomic_store(&sequence->released, true);
 }
 

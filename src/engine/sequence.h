@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "base/queue.h"
+#include "engine/detokenizer.h"
 #include "engine/kvcache.h"
 #include "engine/sampler.h"
 #include "pensieve/engine.h"
@@ -32,6 +33,7 @@ struct sequence {
     bool started;                       /* was admitted once */
     struct kv_table table;
     struct sampler sampler;
+    struct detokenizer detokenizer;
     uint32_t prompt_n, cached_n, output_n;
     uint32_t rows_n;                    /* its part in this step */
     float *logits;                      /* of its last row in this step, NULL if not wanted */

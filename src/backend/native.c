@@ -1,0 +1,534 @@
+/* native.c - the engine in this process as a backend: a request to a sequence, tokens to events.
+ *
+ * Three threads work on a generation, one after the other and two at a time:
+ *   - the pool renders and tokenises (struct preparation: a pure function over an arena of its own);
+ *   - the engine thread takes stop sequences out of the characters that come (struct voice: its own
+ *     from engine_submit until on_done);
+ *   - the loop does all the rest.
+ * The hard thing is handing text over without ever waiting on the engine thread. Each generation has
+ * a small queue of pieces whose last place is kept for the end; while the loop is behind and no other
+ * place is free, text is gathered for the next piece. So a token's text goes out as it is sampled,
+ * memory is bounded by the answer's length, and the end always finds its place. */
+#include "backend/backend.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/buf.h"
+#include "base/queue.h"
+#include "base/random.h"
+#include "chat/prompt.h"
+#include "chat/stops.h"
+#include "chat/template.h"
+#include "pensieve/engine.h"
+
+enum { PIECES_MAX = 32, PREPARATION_ARENA_BYTES = 16 << 10 };
+
+struct native {
+    struct backend backend;             /* first: the ops get this */
+    uv_loop_t *loop;
+    uv_async_t wake;                    /* some generation has pieces */
+    struct engine *engine;
+    struct chat_template *tmpl;         /* NULL: the model has none */
+    struct generation *generations;     /* those that are alive */
+    uint32_t busy;                      /* generations and counts under way */
+    bool seeded;
+    uint64_t seed;
+    char *id;
+};
+
+/* A request on its way to tokens, on the pool. */
+struct preparation {
+    uv_work_t work;
+    struct native *native;
+    const struct message_request *request;
+    struct arena *arena;                /* of its own: the exchange's belongs to the loop */
+    struct prompt prompt;
+    struct tokens tokens;
+    bool ok;
+    struct err error;
+};
+
+/* Text, or the end (then with what text there was left). */
+struct piece {
+    bool end;
+    struct sequence_result result;      /* end only */
+    int stop;                           /* end only: the matched stop sequence, or -1 */
+    size_t n;
+    char text[];
+};
+
+/* The engine thread's half of a generation. */
+struct voice {
+    struct stops stops;
+    struct buf text;                    /* decided, not handed over yet */
+};
+
+struct generation {
+    struct native *native;
+    struct generation *previous, *next;
+    const struct message_request *request;
+    gen_event_fn *on_event;
+    void *context;
+    struct preparation preparation;
+    struct sequence *sequence;          /* NULL until submitted */
+    struct voice voice;
+    struct queue *pieces;
+    uint32_t input_tokens;
+    bool block_open, cancelled, paused;
+};
+
+static struct native *native_of(struct backend *backend)
+{
+    return (struct native *)backend;
+}
+
+/* The loop may return while nothing is under way. */
+static void busy_add(struct native *native, int n)
+{
+    native->busy += (uint32_t)n;
+    if (native->busy)
+        uv_ref((uv_handle_t *)&native->wake);
+    else
+        uv_unref((uv_handle_t *)&native->wake);
+}
+
+/* ---- on the pool ---- */
+
+static void prepare(uv_work_t *work)
+{
+    struct preparation *preparation = work->data;
+    const struct native *native = preparation->native;
+
+    preparation->ok =
+        prompt_render(preparation->arena, preparation->request, native->tmpl, &preparation->prompt,
+                      &preparation->error) &&
+        prompt_tokenize(preparation->arena, native->engine, &preparation->prompt,
+                        &preparation->tokens, &preparation->error);
+}
+
+static bool preparation_start(struct preparation *preparation, struct native *native,
+                              const struct message_request *request, uv_after_work_cb after,
+                              struct err *err)
+{
+    *preparation = (struct preparation){
+        .native = native, .request = request, .arena = arena_new(PREPARATION_ARENA_BYTES),
+    };
+    preparation->work.data = preparation;
+    const int rc = uv_queue_work(native->loop, &preparation->work, prepare, after);
+    if (rc) {
+        arena_free(preparation->arena);
+        return err_set(err, ERR_INTERNAL, "the work pool refused: %s", uv_strerror(rc));
+    }
+    busy_add(native, 1);
+    return true;
+}
+
+/* ---- on the engine thread ---- */
+
+static struct piece *piece_new(struct str text)
+{
+    struct piece *piece = malloc(sizeof *piece + text.n);
+
+    if (!piece)
+        abort();                        /* as arenas do: the machine is out of memory */
+    piece->end = false;
+    piece->n = text.n;
+    if (text.n)
+        memcpy(piece->text, text.s, text.n);
+    return piece;
+}
+
+/* One producer: a place that is free now stays free until it puts something there. */
+static void hand_over_text(struct generation *generation)
+{
+    struct voice *voice = &generation->voice;
+
+    if (voice->text.n == 0 || queue_length(generation->pieces) >= PIECES_MAX - 1)
+        return;
+    queue_put(generation->pieces, piece_new(buf_view(&voice->text)));
+    buf_reset(&voice->text);
+    uv_async_send(&generation->native->wake);
+}
+
+static bool on_token(void *context, int32_t id, struct str characters)
+{
+    struct generation *generation = context;
+    struct voice *voice = &generation->voice;
+    const bool stop = stops_push(&voice->stops, characters, &voice->text);
+
+    if (!stop)
+        hand_over_text(generation);
+    return !stop;
+}
+
+static void on_done(void *context, const struct sequence_result *result)
+{
+    struct generation *generation = context;
+    struct native *native = generation->native;
+    struct voice *voice = &generation->voice;
+
+    if (!stops_push(&voice->stops, result->tail, &voice->text))
+        stops_finish(&voice->stops, &voice->text);
+    struct piece *piece = piece_new(buf_view(&voice->text));
+    piece->end = true;
+    piece->result = *result;
+    piece->result.tail = (struct str){0};       /* is in the piece's text, or was part of a match */
+    piece->stop = voice->stops.matched;
+    const bool placed = queue_put(generation->pieces, piece);
+    assert(placed);
+    (void)placed;
+    uv_async_send(&native->wake);
+}
+
+/* ---- a generation's life, on the loop ---- */
+
+static void emit(struct generation *generation, const struct gen_event *event)
+{
+    generation->on_event(generation->context, event);
+}
+
+/* Lets go of everything but the struct, which is the exchange's. */
+static void generation_end(struct generation *generation, const struct gen_event *last)
+{
+    struct native *native = generation->native;
+    struct voice *voice = &generation->voice;
+
+    sequence_free(generation->sequence);
+    queue_free(generation->pieces);
+    arena_free(generation->preparation.arena);
+    stops_release(&voice->stops);
+    buf_release(&voice->text);
+    *(generation->previous ? &generation->previous->next : &native->generations) = generation->next;
+    if (generation->next)
+        generation->next->previous = generation->previous;
+    busy_add(native, -1);
+    emit(generation, last);
+}
+
+static void generation_fail(struct generation *generation, const struct err *error)
+{
+    struct gen_event event = {.type = GEN_FAILED, .error = *error};
+
+    if (generation->cancelled)
+        err_set(&event.error, ERR_CANCELLED, "cancelled");
+    generation_end(generation, &event);
+}
+
+static void say(struct generation *generation, struct str text)
+{
+    if (text.n == 0)
+        return;
+    if (!generation->block_open) {
+        generation->block_open = true;
+        emit(generation, &(struct gen_event){.type = GEN_BLOCK_START, .block_type = BLOCK_TEXT});
+    }
+    if (!generation->cancelled)
+        emit(generation, &(struct gen_event){.type = GEN_DELTA, .text = text});
+}
+
+static enum stop_reason stop_reason_of(enum sequence_end end)
+{
+    switch (end) {
+    case SEQUENCE_MAX_TOKENS: return STOP_MAX_TOKENS;
+    case SEQUENCE_CONTEXT_FULL: return STOP_CONTEXT_WINDOW;
+    default: return STOP_END_TURN;
+    }
+}
+
+static void finish(struct generation *generation, const struct piece *piece)
+{
+    const struct sequence_result *result = &piece->result;
+    struct gen_event done = {
+        .type = GEN_DONE, .stop_reason = stop_reason_of(result->end),
+        .usage = {.input_tokens = generation->input_tokens,
+                  .output_tokens = result->output_tokens},
+    };
+
+    if (piece->stop >= 0) {
+        done.stop_reason = STOP_STOP_SEQUENCE;
+        done.stop_sequence = generation->request->stop_sequences[piece->stop];
+    }
+    if (!generation->cancelled && result->end != SEQUENCE_FAILED) {
+        say(generation, (struct str){piece->text, piece->n});
+        if (generation->block_open && !generation->cancelled)
+            emit(generation, &(struct gen_event){.type = GEN_BLOCK_STOP});
+    }
+    if (generation->cancelled || result->end == SEQUENCE_FAILED)
+        generation_fail(generation, &result->error);
+    else
+        generation_end(generation, &done);
+}
+
+/* Everything a generation has to say now. The reader may cancel or pause it at any event; paused,
+ * it keeps its pieces, and is woken by resume. */
+static void drain(struct generation *generation)
+{
+    struct piece *piece;
+
+    while ((!generation->paused || generation->cancelled) &&
+           (piece = queue_take(generation->pieces))) {
+        const bool end = piece->end;
+        if (end)
+            finish(generation, piece);
+        else if (!generation->cancelled)
+            say(generation, (struct str){piece->text, piece->n});
+        free(piece);
+        if (end)
+            return;
+    }
+}
+
+static void on_wake(uv_async_t *wake)
+{
+    struct native *native = wake->data;
+    struct generation *next;
+
+    for (struct generation *generation = native->generations; generation; generation = next) {
+        next = generation->next;
+        if (generation->sequence)
+            drain(generation);
+    }
+}
+
+static struct sampling sampling_of(const struct native *native,
+                                   const struct message_request *request)
+{
+    return (struct sampling){
+        .temperature = request->has_temperature ? (float)request->temperature : 1,
+        .top_p = request->has_top_p ? (float)request->top_p : 1,
+        .top_k = request->has_top_k && request->top_k > 0
+                     ? request->top_k < UINT32_MAX ? (uint32_t)request->top_k : UINT32_MAX
+                     : 0,
+        .seed = native->seeded ? native->seed : random_u64(),
+    };
+}
+
+/* A prompt must leave room for one token of an answer, if one is wanted. */
+static bool submit(struct generation *generation, struct err *err)
+{
+    struct native *native = generation->native;
+    const struct message_request *request = generation->request;
+    const struct tokens *tokens = &generation->preparation.tokens;
+    const uint32_t maximum = engine_info(native->engine)->context - (request->max_tokens > 0);
+
+    if (tokens->n > maximum)
+        return err_set(err, ERR_INVALID, "prompt is too long: %zu tokens > %u maximum", tokens->n,
+                       maximum);
+    generation->input_tokens = (uint32_t)tokens->n;
+    stops_init(&generation->voice.stops, request->stop_sequences, request->stop_sequences_n);
+    const struct sequence_params params = {
+        .tokens = tokens->ids, .tokens_n = tokens->n, .max_tokens = request->max_tokens,
+        .sampling = sampling_of(native, request), .context = generation,
+        .on_token = on_token, .on_done = on_done,
+    };
+    generation->sequence = engine_submit(native->engine, &params, err);
+    if (generation->sequence && generation->paused)
+        sequence_pause(generation->sequence);
+    return generation->sequence != NULL;
+}
+
+static void prepared(uv_work_t *work, int status)
+{
+    struct preparation *preparation = work->data;
+    struct generation *generation =
+        (struct generation *)((char *)preparation - offsetof(struct generation, preparation));
+
+    if (status == UV_ECANCELED || generation->cancelled || !preparation->ok) {
+        generation_fail(generation, &preparation->error);
+        return;
+    }
+    if (!submit(generation, &preparation->error)) {
+        generation_fail(generation, &preparation->error);
+        return;
+    }
+    emit(generation, &(struct gen_event){
+        .type = GEN_STARTED, .usage = {.input_tokens = generation->input_tokens},
+        .prompt = preparation->prompt.text,
+    });
+    arena_free(preparation->arena);     /* the engine has its own copy of the tokens */
+    preparation->arena = NULL;
+}
+
+static struct generation *native_generate(struct backend *backend, struct arena *arena,
+                                          const struct message_request *request,
+                                          gen_event_fn *on_event, void *context, struct err *err)
+{
+    struct native *native = native_of(backend);
+    struct generation *generation = arena_alloc(arena, sizeof *generation);
+
+    *generation = (struct generation){
+        .native = native, .request = request, .on_event = on_event, .context = context,
+        .pieces = queue_new(PIECES_MAX, NULL, NULL),
+    };
+    if (!generation->pieces) {
+        err_set(err, ERR_OVERLOADED, "no memory for one more request");
+        return NULL;
+    }
+    if (!preparation_start(&generation->preparation, native, request, prepared, err)) {
+        queue_free(generation->pieces);
+        return NULL;
+    }
+    generation->next = native->generations;
+    if (native->generations)
+        native->generations->previous = generation;
+    native->generations = generation;
+    return generation;
+}
+
+static void native_pause(struct generation *generation)
+{
+    generation->paused = true;
+    if (generation->sequence)
+        sequence_pause(generation->sequence);
+}
+
+static void native_resume(struct generation *generation)
+{
+    generation->paused = false;
+    if (!generation->sequence)
+        return;
+    sequence_resume(generation->sequence);
+    uv_async_send(&generation->native->wake);   /* for what it kept */
+}
+
+static void native_cancel(struct generation *generation)
+{
+    generation->cancelled = true;
+    if (!generation->sequence) {
+        uv_cancel((uv_req_t *)&generation->preparation.work);   /* fails if it is begun: no harm */
+        return;
+    }
+    sequence_cancel(generation->sequence);
+    uv_async_send(&generation->native->wake);   /* it may have ended already, and be paused */
+}
+
+/* ---- counting ---- */
+
+struct counting {
+    struct preparation preparation;
+    count_fn *on_count;
+    void *context;
+};
+
+static void counted(uv_work_t *work, int status)
+{
+    struct preparation *preparation = work->data;
+    struct counting counting =
+        *(struct counting *)((char *)preparation - offsetof(struct counting, preparation));
+
+    arena_free(counting.preparation.arena);
+    busy_add(counting.preparation.native, -1);
+    counting.on_count(counting.context, (uint32_t)counting.preparation.tokens.n,
+                      counting.preparation.ok ? NULL : &counting.preparation.error);
+}
+
+static bool native_count(struct backend *backend, struct arena *arena,
+                         const struct message_request *request, count_fn *on_count, void *context,
+                         struct err *err)
+{
+    struct counting *counting = arena_alloc(arena, sizeof *counting);
+
+    counting->on_count = on_count;
+    counting->context = context;
+    return preparation_start(&counting->preparation, native_of(backend), request, counted, err);
+}
+
+/* ---- the backend ---- */
+
+static void native_status(struct backend *backend, struct backend_status *status)
+{
+    const struct native *native = native_of(backend);
+    struct engine_stats stats;
+
+    engine_stats(native->engine, &stats);
+    *status = (struct backend_status){
+        .ready = true, .kind = backend->ops->kind, .cpu = engine_cpu(native->engine),
+        .queued = stats.queued, .running = stats.running, .sequences_max = stats.sequences_max,
+        .queue_max = stats.queue_max,
+        .kv_bytes_total = stats.kv_pages_total * stats.kv_page_bytes,
+        .kv_bytes_used = stats.kv_pages_used * stats.kv_page_bytes,
+        .kv_bytes_cached = stats.kv_pages_cached * stats.kv_page_bytes,
+        .prompt_tokens = stats.prompt_tokens, .cached_tokens = stats.cached_tokens,
+        .output_tokens = stats.output_tokens, .prefill_tps = stats.prefill_tps,
+        .decode_tps = stats.decode_tps,
+    };
+}
+
+static void closed(uv_handle_t *handle)
+{
+    struct native *native = handle->data;
+
+    free(native->id);
+    free(native);
+}
+
+static void native_free(struct backend *backend)
+{
+    struct native *native = native_of(backend);
+
+    assert(native->busy == 0);
+    engine_close(native->engine);
+    template_free(native->tmpl);
+    uv_close((uv_handle_t *)&native->wake, closed);
+}
+
+static const struct backend_ops native_ops = {
+    .kind = "native", .generate = native_generate, .count = native_count, .pause = native_pause,
+    .resume = native_resume, .cancel = native_cancel, .status = native_status, .free = native_free,
+};
+
+/* What the model list says: the file's own name, and its age. */
+static struct model_card card_of(const struct model_info *info, struct str id)
+{
+    struct model_card card = {
+        .id = id, .display_name = info->name.n ? info->name : id,
+        .max_input_tokens = info->context, .max_tokens = info->context,
+    };
+    struct stat file;
+
+    if (stat(info->path.s, &file) == 0)
+        card.created_at = (int64_t)file.st_mtime;
+    return card;
+}
+
+struct backend *native_new(uv_loop_t *loop, struct engine *engine, struct str model_id,
+                           struct err *err)
+{
+    const struct model_info *info = engine_info(engine);
+    struct chat_template *tmpl = NULL;
+
+    if (info->chat_template.n) {
+        tmpl = template_new(info->chat_template, info->bos, info->eos, err);
+        if (!tmpl)
+            return NULL;
+    }
+    struct native *native = calloc(1, sizeof *native);
+    char *id = malloc(model_id.n + 1);
+    if (native && id && uv_async_init(loop, &native->wake, on_wake) == 0) {
+        memcpy(id, model_id.s, model_id.n);
+        native->wake.data = native;
+        native->loop = loop;
+        native->engine = engine;
+        native->tmpl = tmpl;
+        native->id = id;
+        native->backend.ops = &native_ops;
+        native->backend.card = card_of(info, (struct str){id, model_id.n});
+        busy_add(native, 0);
+        return &native->backend;
+    }
+    free(id);
+    free(native);
+    template_free(tmpl);
+    err_set(err, ERR_IO, "the event loop has no room for the model's backend");
+    return NULL;
+}
+
+void native_set_seed(struct backend *backend, uint64_t seed)
+{
+    struct native *native = native_of(backend);
+
+    native->seeded = true;
+    native->seed = seed;
+}

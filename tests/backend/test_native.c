@@ -1,0 +1,627 @@
+/* The native backend on a real loop with a tiny real model: every generation tells its story in the
+ * right order and ends exactly once, whatever is done to it and whenever. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "backend/backend.h"
+#include "base/random.h"
+#include "base/utf8.h"
+#include "pensieve/engine.h"
+#include "support/golden.h"
+
+enum { CONTEXT = 256 };
+
+/* ---- the world: a loop, an engine, the backend ---- */
+
+struct world {
+    struct arena *arena;
+    uv_loop_t loop;
+    struct engine *engine;
+    struct backend *backend;
+};
+
+static void world_open(struct world *world, uint32_t sequences_max, uint32_t queue_max)
+{
+    struct err err = {0};
+
+    world->arena = arena_new(4096);
+    const struct engine_options options = {
+        .model_path = golden_path(world->arena, "golden/tiny/llama_tied/f16.gguf"), .threads = 2,
+        .context = CONTEXT, .prefill_chunk = 32, .sequences_max = sequences_max,
+        .queue_max = queue_max,
+    };
+    assert_int_equal(uv_loop_init(&world->loop), 0);
+    world->engine = engine_open(&options, &err);
+    if (!world->engine)
+        fail_msg("%s", err.text);
+    world->backend = native_new(&world->loop, world->engine, STR("tiny"), &err);
+    assert_non_null(world->backend);
+}
+
+/* Runs until nothing is under way: an idle backend keeps no loop from returning. */
+static void world_run(struct world *world)
+{
+    uv_run(&world->loop, UV_RUN_DEFAULT);
+}
+
+static void world_close(struct world *world)
+{
+    struct backend_status status;
+
+    world_run(world);
+    for (int i = 0; i < 2000; i++) {            /* published after the last step */
+        world->backend->ops->status(world->backend, &status);
+        if (status.kv_bytes_used == 0)
+            break;
+        uv_sleep(1);
+    }
+    assert_int_equal(status.kv_bytes_used, 0);
+    assert_int_equal(status.queued, 0);
+    world->backend->ops->free(world->backend);
+    world_run(world);
+    assert_int_equal(uv_loop_close(&world->loop), 0);
+    arena_free(world->arena);
+}
+
+/* ---- a client: one generation, its story written down and checked as it comes ---- */
+
+struct client {
+    struct world *world;
+    struct arena *arena;
+    const struct message_request *request;
+    struct generation *generation;
+    struct buf text;
+    uint32_t deltas, events_after_pause;
+    bool started, open, closed, ended;
+    struct usage usage;
+    enum gen_event_type last;
+    enum stop_reason stop_reason;
+    char stop_sequence[64];
+    struct err error;
+    struct str prompt;
+    /* What to do when. */
+    bool cancel_at_start, cancelled, paused;
+    uint32_t cancel_at_delta, pause_at_delta;
+    uv_timer_t timer;
+};
+
+static void client_cancel(struct client *client)
+{
+    client->cancelled = true;
+    client->world->backend->ops->cancel(client->generation);
+}
+
+static void on_started(struct client *client, const struct gen_event *event)
+{
+    assert_false(client->started);
+    client->started = true;
+    client->usage = event->usage;
+    assert_true(event->prompt.n > 0);
+    client->prompt = arena_str(client->arena, event->prompt);
+    if (client->cancel_at_start)
+        client_cancel(client);
+}
+
+static void on_delta(struct client *client, const struct gen_event *event)
+{
+    assert_true(client->open && !client->closed);
+    assert_int_equal(event->block_index, 0);
+    assert_true(event->text.n > 0);
+    assert_true(utf8_valid(event->text));
+    assert_false(client->cancelled);
+    buf_str(&client->text, event->text);
+    client->deltas++;
+    client->events_after_pause += client->paused;
+    if (client->deltas == client->cancel_at_delta)
+        client_cancel(client);
+    if (client->deltas == client->pause_at_delta) {
+        client->paused = true;
+        client->world->backend->ops->pause(client->generation);
+    }
+}
+
+static void on_done(struct client *client, const struct gen_event *event)
+{
+    assert_true(client->started);
+    assert_int_equal(client->open, client->closed);
+    assert_int_equal(event->usage.input_tokens, client->usage.input_tokens);
+    client->usage = event->usage;
+    client->stop_reason = event->stop_reason;
+    snprintf(client->stop_sequence, sizeof client->stop_sequence, "%.*s",
+             STR_ARG(event->stop_sequence));
+}
+
+static void on_event(void *context, const struct gen_event *event)
+{
+    struct client *client = context;
+
+    assert_false(client->ended);
+    client->last = event->type;
+    switch (event->type) {
+    case GEN_STARTED:
+        on_started(client, event);
+        break;
+    case GEN_BLOCK_START:
+        assert_true(client->started && !client->open);
+        assert_int_equal(event->block_type, BLOCK_TEXT);
+        client->open = true;
+        break;
+    case GEN_DELTA:
+        on_delta(client, event);
+        break;
+    case GEN_BLOCK_STOP:
+        assert_true(client->open && !client->closed && client->text.n > 0);
+        client->closed = true;
+        break;
+    case GEN_DONE:
+        client->ended = true;
+        on_done(client, event);
+        break;
+    case GEN_FAILED:
+        client->ended = true;
+        client->error = event->error;
+        break;
+    }
+}
+
+static const struct message_request *decode(struct arena *arena, const char *body)
+{
+    struct err err;
+    const struct request_options options = {.version = API_V23};
+    const struct message_request *request =
+        request_decode(arena, arena_str(arena, str_of(body)), &options, &err);
+
+    if (!request)
+        fail_msg("%s: %s", body, err.text);
+    return request;
+}
+
+static void client_start(struct client *client, struct world *world, const char *body)
+{
+    struct err err;
+
+    client->world = world;
+    client->arena = arena_new(4096);
+    client->request = decode(client->arena, body);
+    client->generation = world->backend->ops->generate(world->backend, client->arena,
+                                                       client->request, on_event, client, &err);
+    assert_non_null(client->generation);
+    assert_int_equal(client->last, 0);
+    assert_false(client->started);
+}
+
+static void client_free(struct client *client)
+{
+    assert_true(client->ended);
+    buf_release(&client->text);
+    arena_free(client->arena);
+}
+
+static void after(struct client *client, uint64_t ms, uv_timer_cb call)
+{
+    uv_timer_init(&client->world->loop, &client->timer);
+    client->timer.data = client;
+    uv_timer_start(&client->timer, call, ms, 0);
+}
+
+/* A greedy request; `rest` is more JSON. */
+static const char *body_of(struct arena *arena, const char *content, int max_tokens,
+                           const char *rest)
+{
+    return arena_printf(arena, "{\"model\":\"tiny\",\"max_tokens\":%d,\"temperature\":0,%s"
+                        "\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}]}", max_tokens, rest,
+                        content).s;
+}
+
+/* ---- what a generation says ---- */
+
+static void test_story(void **state)
+{
+    struct world world;
+    struct client client = {0};
+
+    world_open(&world, 8, 0);
+    client_start(&client, &world, body_of(world.arena, "Count to 3", 30, ""));
+    world_run(&world);
+    assert_int_equal(client.last, GEN_DONE);
+    assert_true(client.closed);
+    assert_int_equal(client.stop_reason, STOP_MAX_TOKENS);
+    assert_int_equal(client.usage.output_tokens, 30);
+    assert_int_equal(client.usage.cache_read, 0);
+    assert_true(client.usage.input_tokens > 5);
+    assert_non_null(memmem(client.prompt.s, client.prompt.n, "Count to 3", 10));
+    /* Each token as it is sampled: the loop had nothing else to do, so next to none were joined. */
+    assert_true(client.deltas >= 10);
+    client_free(&client);
+    world_close(&world);
+}
+
+static void on_count(void *context, uint32_t input_tokens, const struct err *error)
+{
+    assert_null(error);
+    *(uint32_t *)context = input_tokens;
+}
+
+static void test_count_is_usage(void **state)
+{
+    static const char *const contents[] = {"a", "Count to 3", "<|im_end|> stays text",
+                                           "d\\u00e9j\\u00e0 \\ud83d\\ude00 vu\\n\\n  x"};
+    struct world world;
+    struct err err;
+
+    world_open(&world, 8, 0);
+    for (size_t i = 0; i < 4; i++) {
+        struct client client = {0};
+        uint32_t counted = 0;
+        struct arena *arena = arena_new(4096);
+        const char *body = body_of(arena, contents[i], 1, "\"system\":\"Be brief.\",");
+        assert_true(world.backend->ops->count(world.backend, arena, decode(arena, body), on_count,
+                                              &counted, &err));
+        client_start(&client, &world, body);
+        world_run(&world);
+        assert_true(counted > 0);
+        assert_int_equal(client.usage.input_tokens, counted);
+        client_free(&client);
+        arena_free(arena);
+    }
+    world_close(&world);
+}
+
+static struct str reference(struct world *world, const char *content, int max_tokens)
+{
+    struct client client = {0};
+
+    client_start(&client, world, body_of(world->arena, content, max_tokens, ""));
+    world_run(world);
+    assert_int_equal(client.last, GEN_DONE);
+    const struct str text = arena_str(world->arena, buf_view(&client.text));
+    client_free(&client);
+    return text;
+}
+
+/* Every place of a known answer as a stop sequence: what comes is the answer up to its first
+ * occurrence, and nothing of it. */
+static void test_stop_sequences(void **state)
+{
+    struct world world;
+
+    world_open(&world, 8, 0);
+    const struct str whole = reference(&world, "Tell me", 40);
+    assert_true(whole.n > 40);
+    for (size_t at = 1; at + 12 < whole.n; at += 5) {
+        struct client client = {0};
+        struct str stop = {whole.s + at, 1 + at % 9};
+        struct buf rest = {0};
+        while (stop.n && utf8_incomplete_tail(stop))
+            stop.n--;
+        if (stop.n == 0 || !utf8_valid(stop) || strspn(stop.s, " \t\r\n") >= stop.n)
+            continue;
+        const char *found = memmem(whole.s, whole.n, stop.s, stop.n);
+        buf_cstr(&rest, "\"stop_sequences\":[\"~never~\",");
+        json_quote(&rest, stop);
+        buf_cstr(&rest, "],");
+        buf_char(&rest, '\0');
+        client_start(&client, &world, body_of(world.arena, "Tell me", 40, rest.data));
+        world_run(&world);
+        assert_int_equal(client.last, GEN_DONE);
+        assert_int_equal(client.stop_reason, STOP_STOP_SEQUENCE);
+        assert_true(str_is(stop, client.stop_sequence));
+        assert_true(str_equal(buf_view(&client.text),
+                              (struct str){whole.s, (size_t)(found - whole.s)}));
+        client_free(&client);
+        buf_release(&rest);
+    }
+    world_close(&world);
+}
+
+static void test_limits(void **state)
+{
+    struct world world;
+    struct client nothing = {0}, full = {0}, longest = {0}, too_long = {0};
+    char content[2000];
+
+    world_open(&world, 8, 0);
+    client_start(&nothing, &world, body_of(world.arena, "Count", 0, ""));
+    world_run(&world);
+    assert_int_equal(nothing.last, GEN_DONE);
+    assert_int_equal(nothing.stop_reason, STOP_MAX_TOKENS);
+    assert_int_equal(nothing.usage.output_tokens, 0);
+    assert_false(nothing.open);
+
+    client_start(&full, &world, body_of(world.arena, "Count", 1000000, ""));
+    world_run(&world);
+    assert_int_equal(full.last, GEN_DONE);
+    if (full.stop_reason != STOP_END_TURN) {
+        assert_int_equal(full.stop_reason, STOP_CONTEXT_WINDOW);
+        assert_int_equal(full.usage.input_tokens + full.usage.output_tokens, CONTEXT);
+    }
+
+    /* Characters the tiny vocabulary knows only as bytes: a token each. */
+    const uint32_t frame = full.usage.input_tokens;
+    uint32_t counted = 0;
+    struct err err;
+    size_t n = 0;
+    while (counted < CONTEXT - 1) {
+        content[n++] = '~';
+        content[n] = '\0';
+        struct arena *arena = arena_new(4096);
+        assert_true(world.backend->ops->count(world.backend, arena,
+                                              decode(arena, body_of(arena, content, 1, "")),
+                                              on_count, &counted, &err));
+        world_run(&world);
+        arena_free(arena);
+    }
+    assert_true(frame < CONTEXT);
+    assert_int_equal(counted, CONTEXT - 1);
+    client_start(&longest, &world, body_of(world.arena, content, 9, ""));
+    world_run(&world);
+    assert_int_equal(longest.last, GEN_DONE);
+    assert_int_equal(longest.usage.input_tokens, CONTEXT - 1);
+    assert_int_equal(longest.usage.output_tokens, 1);
+    content[n++] = '~';
+    content[n] = '\0';
+    client_start(&too_long, &world, body_of(world.arena, content, 9, ""));
+    world_run(&world);
+    assert_int_equal(too_long.last, GEN_FAILED);
+    assert_false(too_long.started);
+    assert_int_equal(too_long.error.code, ERR_INVALID);
+    assert_string_equal(too_long.error.text, "prompt is too long: 256 tokens > 255 maximum");
+    client_free(&nothing);
+    client_free(&full);
+    client_free(&longest);
+    client_free(&too_long);
+    world_close(&world);
+}
+
+static void test_seed(void **state)
+{
+    static const char body[] = "{\"model\":\"tiny\",\"max_tokens\":40,"
+                               "\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}";
+    struct world world;
+    struct client clients[4] = {0};
+
+    world_open(&world, 8, 0);
+    for (int i = 0; i < 4; i++) {
+        if (i == 2)
+            native_set_seed(world.backend, 99);
+        client_start(&clients[i], &world, body);
+        world_run(&world);
+    }
+    assert_false(str_equal(buf_view(&clients[0].text), buf_view(&clients[1].text)));
+    assert_true(str_equal(buf_view(&clients[2].text), buf_view(&clients[3].text)));
+    for (int i = 0; i < 4; i++)
+        client_free(&clients[i]);
+    world_close(&world);
+}
+
+/* ---- what is done to it ---- */
+
+static void check_cancelled(const struct client *client)
+{
+    assert_true(client->ended);
+    if (client->last == GEN_FAILED)
+        assert_int_equal(client->error.code, ERR_CANCELLED);
+    assert_true(client->cancelled || client->last == GEN_DONE);
+}
+
+static void test_cancel_from_within(void **state)
+{
+    struct world world;
+
+    world_open(&world, 8, 0);
+    for (uint32_t k = 0; k < 40; k++) {
+        struct client client = {.cancel_at_start = k == 0, .cancel_at_delta = k};
+        client_start(&client, &world, body_of(world.arena, "Go on", 40, ""));
+        world_run(&world);
+        check_cancelled(&client);
+        if (client.cancelled)
+            assert_int_equal(client.deltas, k);
+        client_free(&client);
+    }
+    world_close(&world);
+}
+
+static void cancel_timer(uv_timer_t *timer)
+{
+    struct client *client = timer->data;
+
+    if (!client->ended)
+        client_cancel(client);
+    uv_close((uv_handle_t *)timer, NULL);
+}
+
+/* At once, while it is tokenised, queued, prefilled, decoded. One slot, so that most are queued. */
+static void test_cancel_at_any_time(void **state)
+{
+    struct world world;
+    struct client clients[24] = {0};
+
+    world_open(&world, 1, 0);
+    for (int round = 0; round < 4; round++) {
+        for (int i = 0; i < 24; i++) {
+            memset(&clients[i], 0, sizeof clients[i]);
+            client_start(&clients[i], &world, body_of(world.arena, "Some words to begin", 60, ""));
+            if (i % 4 == 0)
+                client_cancel(&clients[i]);
+            else
+                after(&clients[i], (uint64_t)(round * 3 + i % 9), cancel_timer);
+        }
+        world_run(&world);
+        for (int i = 0; i < 24; i++) {
+            check_cancelled(&clients[i]);
+            if (i % 4 == 0)
+                assert_false(clients[i].started);
+            client_free(&clients[i]);
+        }
+    }
+    world_close(&world);
+}
+
+static void resume_timer(uv_timer_t *timer)
+{
+    struct client *client = timer->data;
+
+    assert_false(client->ended);
+    assert_int_equal(client->events_after_pause, 0);
+    client->paused = false;
+    client->world->backend->ops->resume(client->generation);
+    uv_close((uv_handle_t *)timer, NULL);
+}
+
+static void test_pause(void **state)
+{
+    struct world world;
+
+    world_open(&world, 8, 0);
+    const struct str whole = reference(&world, "Slowly", 50);
+    for (uint32_t k = 0; k < 12; k += 3) {
+        struct client client = {.pause_at_delta = k};
+        client_start(&client, &world, body_of(world.arena, "Slowly", 50, ""));
+        if (k == 0) {                           /* before anything is known of it */
+            client.paused = true;
+            world.backend->ops->pause(client.generation);
+        }
+        after(&client, 60, resume_timer);
+        world_run(&world);
+        assert_int_equal(client.last, GEN_DONE);
+        assert_true(str_equal(buf_view(&client.text), whole));
+        client_free(&client);
+    }
+    struct client client = {.pause_at_delta = 2};
+    client_start(&client, &world, body_of(world.arena, "Slowly", 50, ""));
+    after(&client, 40, cancel_timer);           /* a paused one can be cancelled */
+    world_run(&world);
+    check_cancelled(&client);
+    assert_int_equal(client.deltas, 2);
+    client_free(&client);
+    world_close(&world);
+}
+
+static void test_many_at_once(void **state)
+{
+    enum { MANY = 64 };
+    struct world world;
+    struct client *clients = calloc(MANY, sizeof *clients);
+
+    world_open(&world, 16, 0);
+    const struct str whole = reference(&world, "Everybody", 32);
+    for (int i = 0; i < MANY; i++)
+        client_start(&clients[i], &world, body_of(world.arena, "Everybody", 32, ""));
+    struct backend_status status;
+    world.backend->ops->status(world.backend, &status);
+    assert_true(status.ready);
+    assert_string_equal(status.kind, "native");
+    assert_int_equal(status.sequences_max, 16);
+    world_run(&world);
+    for (int i = 0; i < MANY; i++) {
+        assert_int_equal(clients[i].last, GEN_DONE);
+        assert_true(str_equal(buf_view(&clients[i].text), whole));
+        client_free(&clients[i]);
+    }
+    world.backend->ops->status(world.backend, &status);
+    assert_true(status.output_tokens >= MANY);
+    free(clients);
+    world_close(&world);
+}
+
+static void test_queue_full(void **state)
+{
+    struct world world;
+    struct client clients[12] = {0};
+    int refused = 0;
+
+    world_open(&world, 1, 2);
+    for (int i = 0; i < 12; i++)
+        client_start(&clients[i], &world, body_of(world.arena, "Me too", 40, ""));
+    world_run(&world);
+    for (int i = 0; i < 12; i++) {
+        if (clients[i].last == GEN_FAILED) {
+            assert_int_equal(clients[i].error.code, ERR_OVERLOADED);
+            assert_false(clients[i].started);
+            refused++;
+        }
+        client_free(&clients[i]);
+    }
+    assert_in_range(refused, 1, 11);
+    world_close(&world);
+}
+
+/* Everything at once, by chance. */
+static void nudge(uv_timer_t *timer)
+{
+    static struct rng rng = {{1, 2, 3, 4}};
+    struct client *client = timer->data;
+    const struct backend_ops *ops = client->world->backend->ops;
+    const uint64_t dice = rng_next(&rng) % 10;
+
+    if (client->ended) {
+        uv_close((uv_handle_t *)timer, NULL);
+        return;
+    }
+    if (dice < 3)
+        ops->pause(client->generation);
+    else if (dice < 9)
+        ops->resume(client->generation);
+    else
+        client_cancel(client);
+    uv_timer_start(timer, nudge, dice % 4, 0);
+}
+
+static void test_by_chance(void **state)
+{
+    enum { MANY = 100 };
+    struct world world;
+    struct client *clients = calloc(MANY, sizeof *clients);
+
+    world_open(&world, 6, 0);
+    for (int i = 0; i < MANY; i++) {
+        client_start(&clients[i], &world, body_of(world.arena, "By chance", i, ""));
+        after(&clients[i], (uint64_t)i % 20, nudge);
+    }
+    world_run(&world);
+    for (int i = 0; i < MANY; i++) {
+        check_cancelled(&clients[i]);
+        client_free(&clients[i]);
+    }
+    free(clients);
+    world_close(&world);
+}
+
+static void test_card(void **state)
+{
+    struct world world;
+
+    world_open(&world, 8, 0);
+    const struct model_card *card = &world.backend->card;
+    assert_true(str_is(card->id, "tiny"));
+    assert_true(str_is(card->display_name, "tiny random llama"));
+    assert_int_equal(card->max_input_tokens, CONTEXT);
+    assert_int_equal(card->max_tokens, CONTEXT);
+    assert_true(card->created_at > 1500000000);
+    world_close(&world);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_story),
+        cmocka_unit_test(test_count_is_usage),
+        cmocka_unit_test(test_stop_sequences),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_seed),
+        cmocka_unit_test(test_cancel_from_within),
+        cmocka_unit_test(test_cancel_at_any_time),
+        cmocka_unit_test(test_pause),
+        cmocka_unit_test(test_many_at_once),
+        cmocka_unit_test(test_queue_full),
+        cmocka_unit_test(test_by_chance),
+        cmocka_unit_test(test_card),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
