@@ -30,7 +30,7 @@ enum step { STEP_KEY, STEP_INDEX, STEP_TAG };
 
 struct path {
     const struct path *parent;
-    struct str name;                    /* KEY; TAG: the union's tag, which only schema errors show */
+    struct str name;                    /* KEY; TAG: a union's, which schema errors alone show */
     size_t index;
     enum step step;
 };

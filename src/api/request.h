@@ -55,11 +55,11 @@ struct message {
 
 struct message_request {
     struct str model;                           /* as the client wrote it */
-    struct content_block *system;               /* [system_n]; Claude Code's billing line is left out */
+    struct content_block *system;               /* without Claude Code's billing line */
     size_t system_n;
     struct message *messages;                   /* same-role neighbours merged, order kept */
     size_t messages_n;
-    bool prefill;                               /* the last message is the assistant's: continue it */
+    bool prefill;                               /* the last message is the assistant's */
     uint32_t max_tokens;
     bool stream;
     struct str *stop_sequences;

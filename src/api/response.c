@@ -275,7 +275,7 @@ static void done(struct message_writer *writer, struct buf *out, const struct ge
     if (writer->open)
         block_stop(writer, out);
     writer->ended = true;
-    out->overflow |= writer->content.overflow;          /* a part is missing: the caller must know */
+    out->overflow |= writer->content.overflow;  /* a part is missing: the caller must know */
     if (writer->request->stream)
         frame_message_end(writer, out, event);
     else

@@ -11,12 +11,14 @@ struct message_writer;
 
 /* request_id: for an in-stream error. A fresh message id is drawn. All lives in the arena, except
  * the text of a JSON answer, which message_writer_release frees. */
-struct message_writer *message_writer_new(struct arena *arena, const struct message_request *request,
+struct message_writer *message_writer_new(struct arena *arena,
+                                          const struct message_request *request,
                                           struct str request_id);
 void message_writer_release(struct message_writer *writer);
 
 /* Appends what this event means to out: frames if the request streams, the whole body at GEN_DONE
- * if it doesn't. A GEN_FAILED of a stream that has begun becomes `event: error`. */
+ * if it doesn't. A GEN_FAILED of a stream that has begun becomes `event: error`; before the first
+ * byte nothing is written, and the caller answers with the error's own status. */
 void message_writer_event(struct message_writer *writer, struct buf *out,
                           const struct gen_event *event);
 /* A stream that is silent for long: a ping; or, with `content`, an event that Claude Code counts as

@@ -2,7 +2,7 @@
  *
  * An allocation never fails: what a client or a file can size is refused first against a named
  * limit, so running out here means the machine is out of memory, and the process says so and ends.
- * Freed space is poisoned under AddressSanitizer, so a pointer that outlives its arena is caught. */
+ * Freed space is poisoned under AddressSanitizer: a pointer that outlives its arena is caught. */
 #ifndef PENSIEVE_BASE_ARENA_H
 #define PENSIEVE_BASE_ARENA_H
 

@@ -2,8 +2,8 @@
  *
  * The hard thing is memory: a value may be two bytes of text and takes sixteen of tree, and yyjson
  * grows its tree by reallocation, which an arena can't give back. So the text is measured first,
- * which bounds the tree, and the block that yyjson asks for is made large enough at once; pages that
- * it doesn't reach are never touched. */
+ * which bounds the tree, and the block that yyjson asks for is made large enough at once; pages
+ * that it doesn't reach are never touched. */
 #include "base/json.h"
 
 struct measure {
@@ -95,12 +95,7 @@ static void *tree_realloc(void *context, void *old, size_t old_size, size_t size
 {
     struct tree_memory *memory = context;
 
-    if (size <= memory->tree_bytes)
-        return old;
-    void *p = arena_raw(memory->arena, size);
-    memcpy(p, old, old_size);
-    memory->tree_bytes = size;
-    return p;
+    return size <= memory->tree_bytes ? old : NULL;     /* which yyjson reports */
 }
 
 static void tree_free(void *context, void *p)

@@ -1,7 +1,7 @@
 /* log.h - one line an event on standard error: `time level event key=value ...`.
  *
- * Any thread may log; a line is written whole. Values with spaces, quotes or control bytes are
- * written quoted and escaped by the caller through log_quote. Prompt text and keys never go here. */
+ * Any thread may log; a line is written whole. Values with spaces, quotes or control bytes are put
+ * in quotes and escaped by the caller, through log_quote. Prompt text and keys never go here. */
 #ifndef PENSIEVE_BASE_LOG_H
 #define PENSIEVE_BASE_LOG_H
 

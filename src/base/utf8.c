@@ -15,7 +15,7 @@ static size_t length_of(unsigned char first)
     return 0;
 }
 
-/* May `second` follow `first`? The second byte alone decides overlongs, surrogates and the maximum. */
+/* May `second` follow `first`? It alone decides overlongs, surrogates and the maximum. */
 static bool second_fits(unsigned char first, unsigned char second)
 {
     const unsigned char low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;

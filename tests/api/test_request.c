@@ -158,7 +158,8 @@ static void test_neighbours_of_one_role_are_merged(void **state)
            "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"b\","
            "\"cache_control\":{\"type\":\"ephemeral\"}},{\"type\":\"text\",\"text\":\"c\"}]},"
            "{\"role\":\"system\",\"content\":\"s1\"},{\"role\":\"system\",\"content\":\"s2\"},"
-           "{\"role\":\"assistant\",\"content\":\"d\"},{\"role\":\"assistant\",\"content\":\"e\"}]}");
+           "{\"role\":\"assistant\",\"content\":\"d\"},"
+           "{\"role\":\"assistant\",\"content\":\"e\"}]}");
 
     assert_non_null(r);
     assert_int_equal(r->messages_n, 3);
@@ -257,7 +258,8 @@ static void test_unknown_keys_are_told(void **state)
     struct fixture *f = *state;
     struct buf keys = {0};
     const char *const body =
-        "{\"new\":1," MODEL ",\"messages\":[{\"role\":\"user\",\"content\":\"hi\",\"id\":1}],\"x\":2}";
+        "{\"new\":1," MODEL ",\"messages\":[{\"role\":\"user\",\"content\":\"hi\",\"id\":1}],"
+        "\"x\":2}";
 
     f->options.on_unknown = note_key;
     f->options.context = &keys;

@@ -83,7 +83,7 @@ static void test_strings(void **state)
     arena_free(arena);
 }
 
-/* Under AddressSanitizer the rest of a block is out of bounds, and so is all of it after a reset. */
+/* Under AddressSanitizer the rest of a block is out of bounds, and after a reset all of it is. */
 static void test_poison(void **state)
 {
 #ifdef WITH_ASAN

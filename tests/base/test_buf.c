@@ -41,7 +41,7 @@ static void test_ceiling(void **state)
     assert_false(buf_cstr(&buf, "def"));
     assert_true(buf.overflow);
     holds(&buf, "abc");
-    assert_false(buf_char(&buf, 'd'));          /* once over, nothing more: no holes in the middle */
+    assert_false(buf_char(&buf, 'd'));          /* once over, nothing more: no holes */
     holds(&buf, "abc");
     buf_reset(&buf);
     assert_false(buf.overflow);

@@ -43,7 +43,8 @@ static void test_what_is_not_json(void **state)
                                       "is not supported at byte 0");
     static const char *const bad[] = {
         "{", "[1 2]", "{\"a\" 1}", "{a:1}", "'a'", "[1],", "nul", "+1", ".5", "1.", "0x10", "1e",
-        "Infinity", "NaN", "[//\n]", "\"\t\"", "\"\\x41\"", "\"\\u12\"", "\"a", "]", "\\\"[[[", "\"",
+        "Infinity", "NaN", "[//\n]", "\"\t\"", "\"\\x41\"", "\"\\u12\"", "\"a", "]",
+        "\\\"[[[", "\"",
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct err err = {0};
@@ -130,8 +131,8 @@ static void test_value_limit(void **state)
 /* Short texts full of values, pretty and dense: each kind of growth of the tree. */
 static void test_trees_of_all_shapes(void **state)
 {
-    static const char *const pieces[] = {"0", "[]", "{}", "\"\"", "[0,0]", "{\"\":0}", "\n 0", "-1e1",
-                                         "[[],[]]", "{\"a\":{\"b\":[1,2,3]}}"};
+    static const char *const pieces[] = {"0", "[]", "{}", "\"\"", "[0,0]", "{\"\":0}", "\n 0",
+                                         "-1e1", "[[],[]]", "{\"a\":{\"b\":[1,2,3]}}"};
     struct buf text = {0};
     struct err err = {0};
 

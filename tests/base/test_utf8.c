@@ -1,4 +1,4 @@
-/* test_utf8.c - every code point, and every short run of bytes, against a slow reading of RFC 3629. */
+/* test_utf8.c - every code point and every short run of bytes against a slow reading of RFC 3629. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,7 +14,7 @@ static const unsigned char borders[] = {0x00, 0x41, 0x7F, 0x80, 0x8F, 0x90, 0x9F
                                         0xBF, 0xC0, 0xC2, 0xE0, 0xED, 0xF0, 0xF4, 0xFF};
 enum { BORDERS = sizeof borders };
 
-/* Puts the bits together first and asks afterwards whether that was the shortest way to write them. */
+/* Puts the bits together first and asks afterwards whether that was the shortest way. */
 static size_t slow_decode(const unsigned char *p, size_t n, uint32_t *code_point)
 {
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
