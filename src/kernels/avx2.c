@@ -41,6 +41,14 @@ static inline __m256i load_bytes(const void *at)
     return _mm256_loadu_si256(at);
 }
 
+/* Compilers would rather gather the products of a whole group before they add any, and then run out
+ * of registers: each sum is to be complete after each step. */
+static inline void settle(__m256i *sums, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        __asm__("" : "+x"(sums[i]));
+}
+
 /* 4-bit weights: R rows by V vectors of 8 columns, 2 * R * V + V + 2 registers. */
 __attribute__((always_inline)) static inline void
 tile_nibbles(struct row_panel *rows, size_t row, const struct column_panel *x, size_t groups,
@@ -65,6 +73,7 @@ tile_nibbles(struct row_panel *rows, size_t row, const struct column_panel *x, s
                     sums[r * V + v] = _mm256_add_epi16(sums[r * V + v],
                                                        _mm256_maddubs_epi16(left, right[v]));
             }
+            settle(sums, R * V);
         }
         for (size_t v = 0; v < V; v++) {
             __m256 scale = _mm256_loadu_ps(x->scale + g * x->lanes + v * 8);
@@ -121,6 +130,7 @@ tile_bytes(struct row_panel *rows, size_t row, const struct column_panel *x, siz
                     sums[r * V + v] = dot_add(sums[r * V + v], size,
                                               _mm256_sign_epi8(load_bytes(q + v * 32), left));
             }
+            settle(sums, R * V);
         }
         tile_scale(total, sums, rows, row, x, g, R, V);
     }
@@ -162,6 +172,7 @@ tile_q6(struct row_panel *rows, size_t row, const struct column_panel *x, size_t
                                                        _mm256_madd_epi16(two, sub));
                 }
             }
+            settle(sums, R * V);
         }
         tile_scale(total, sums, rows, row, x, g, R, V);
     }

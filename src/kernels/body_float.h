@@ -6,6 +6,7 @@
 
 #include "kernels/acts.h"
 #include "kernels/half.h"
+#include "kernels/isa.h"
 #include "kernels/kernels.h"
 
 /* The first n (< V_LANES) floats, the rest 0; and back. */
@@ -187,9 +188,15 @@ static void dequant_bf16(float *out, const void *row, size_t n)
         out[i] = bfloat_float(load_u16((const char *)row + 2 * i));
 }
 
-static void dequant_f32(float *out, const void *row, size_t n)
+/* Asks for the memory that is FETCH_AHEAD further on than [at, at + bytes). Past the end of a matrix
+ * that is the next one or nothing: a prefetch never faults. */
+enum { FETCH_AHEAD = 4096, FETCH_LINE = 64 };
+
+__attribute__((always_inline)) static inline void       /* gcc takes a call of it for no effect */
+fetch_ahead(const void *at, size_t bytes)
 {
-    memcpy(out, row, n * sizeof *out);
+    for (size_t i = 0; i < bytes; i += FETCH_LINE)
+        __builtin_prefetch((const char *)at + FETCH_AHEAD + i);
 }
 
 /* Float weights: a panel of MATMUL_ROWS rows, FLOAT_K numbers long, is made floats in scratch and
@@ -197,12 +204,19 @@ static void dequant_f32(float *out, const void *row, size_t n)
 enum { FLOAT_K = 1024, FLOAT_COLUMNS = 4 };
 _Static_assert(MATMUL_ROWS * FLOAT_K * sizeof(float) <= MATMUL_SCRATCH_BYTES, "scratch");
 
+/* Rows of n numbers stand this far apart: whole vectors. */
+static inline size_t float_stride(size_t n)
+{
+    return (n + V_LANES - 1) / V_LANES * V_LANES;
+}
+
 /* out[c][r] (+)= rows[r] . columns[c] over n numbers, a tile of R by C sums in registers. rows has
  * zeros from n up to a whole vector. */
 __attribute__((always_inline)) static inline void
 float_tile(float *out, size_t out_stride, size_t rows_n, const float *rows, const float *columns,
            size_t stride, size_t n, bool accumulate, const size_t R, const size_t C)
 {
+    const size_t row_stride = float_stride(n);
     vf sums[24];
     for (size_t j = 0; j < R * C; j++)
         sums[j] = vf_zero();
@@ -210,7 +224,7 @@ float_tile(float *out, size_t out_stride, size_t rows_n, const float *rows, cons
     for (; i + V_LANES <= n; i += V_LANES) {
         vf w[8];
         for (size_t r = 0; r < R; r++)
-            w[r] = vf_load(rows + r * FLOAT_K + i);
+            w[r] = vf_load(rows + r * row_stride + i);
         for (size_t c = 0; c < C; c++) {
             vf x = vf_load(columns + c * stride + i);
             for (size_t r = 0; r < R; r++)
@@ -222,7 +236,7 @@ float_tile(float *out, size_t out_stride, size_t rows_n, const float *rows, cons
         for (size_t r = 0; r < R && r < rows_n; r++) {
             vf sum = sums[c * R + r];
             if (i < n)
-                sum = vf_fma(vf_load(rows + r * FLOAT_K + i), x, sum);
+                sum = vf_fma(vf_load(rows + r * row_stride + i), x, sum);
             float *to = out + c * out_stride + r;
             *to = accumulate ? *to + vf_sum(sum) : vf_sum(sum);
         }
@@ -235,43 +249,120 @@ static void float_panel(float *out, size_t out_stride, size_t rows_n, const floa
     size_t c = 0;
     for (; c + FLOAT_COLUMNS <= x->columns; c += FLOAT_COLUMNS) {
         for (size_t r = 0; r < rows_n; r += V_TILE_ROWS)
-            float_tile(out + c * out_stride + r, out_stride, rows_n - r, rows + r * FLOAT_K,
+            float_tile(out + c * out_stride + r, out_stride, rows_n - r, rows + r * float_stride(n),
                        x->f32 + c * x->stride + from, x->stride, n, from > 0, V_TILE_ROWS,
                        FLOAT_COLUMNS);
     }
     for (; c < x->columns; c++) {
         for (size_t r = 0; r < rows_n; r += V_CHAINS)
-            float_tile(out + c * out_stride + r, out_stride, rows_n - r, rows + r * FLOAT_K,
+            float_tile(out + c * out_stride + r, out_stride, rows_n - r, rows + r * float_stride(n),
                        x->f32 + c * x->stride + from, x->stride, n, from > 0, V_CHAINS, 1);
     }
+}
+
+__attribute__((always_inline)) static inline vf load_weights(const char *at, const enum quant quant)
+{
+    if (quant == QUANT_F16)
+        return vf_load_half(at);
+    return quant == QUANT_BF16 ? vf_load_bfloat(at) : vf_load((const float *)at);
+}
+
+/* R rows times C columns straight from the file's numbers: for few columns, where a panel would be
+ * written and read again for nothing. */
+__attribute__((always_inline)) static inline void
+plain_floats(float *out, size_t out_stride, const struct matrix *w, const struct acts *x, size_t r,
+             const enum quant quant, const size_t R, const size_t C)
+{
+    const size_t bytes = quant == QUANT_F32 ? 4 : 2;
+    const char *row = (const char *)w->data + r * w->row_bytes;
+    vf sums[8];
+    for (size_t j = 0; j < R * C; j++)
+        sums[j] = vf_zero();
+    size_t i = 0;
+    for (; i + V_LANES <= w->cols; i += V_LANES) {
+        fetch_ahead(row + R * i * bytes, R * V_LANES * bytes);
+        for (size_t j = 0; j < R; j++) {
+            vf left = load_weights(row + j * w->row_bytes + i * bytes, quant);
+            for (size_t c = 0; c < C; c++)
+                sums[c * R + j] = vf_fma(left, vf_load(x->f32 + c * x->stride + i), sums[c * R + j]);
+        }
+    }
+    for (size_t j = 0; j < R; j++) {
+        float tail[V_LANES] = {0};
+        if (i < w->cols)
+            kernels_scalar.dequant[quant](tail, row + j * w->row_bytes + i * bytes, w->cols - i);
+        for (size_t c = 0; c < C; c++) {
+            float sum = vf_sum(sums[c * R + j]);
+            for (size_t l = i; l < w->cols; l++)
+                sum += tail[l - i] * x->f32[c * x->stride + l];
+            out[c * out_stride + r + j] = sum;
+        }
+    }
+}
+
+__attribute__((always_inline)) static inline void
+plain_floats_rows(float *out, size_t out_stride, const struct matrix *w, const struct acts *x,
+                  size_t row_begin, size_t row_end, const enum quant quant)
+{
+    size_t r = row_begin;
+    for (; r + 4 <= row_end && x->columns <= 2; r += 4) {
+        if (x->columns == 1)
+            plain_floats(out, out_stride, w, x, r, quant, 4, 1);
+        else
+            plain_floats(out, out_stride, w, x, r, quant, 4, 2);
+    }
+    for (; r + 2 <= row_end && x->columns > 2; r += 2) {
+        if (x->columns == 3)
+            plain_floats(out, out_stride, w, x, r, quant, 2, 3);
+        else
+            plain_floats(out, out_stride, w, x, r, quant, 2, 4);
+    }
+    for (; r < row_end; r++) {
+        switch (x->columns) {
+        case 1: plain_floats(out, out_stride, w, x, r, quant, 1, 1); break;
+        case 2: plain_floats(out, out_stride, w, x, r, quant, 1, 2); break;
+        case 3: plain_floats(out, out_stride, w, x, r, quant, 1, 3); break;
+        default: plain_floats(out, out_stride, w, x, r, quant, 1, 4); break;
+        }
+    }
+}
+
+static void dequant_panel(float *rows, const struct matrix *w, size_t row, size_t rows_n,
+                          size_t from, size_t n)
+{
+    size_t padded = float_stride(n), bytes = quants[w->quant].bytes;
+    for (size_t i = 0; i < rows_n; i++) {
+        const char *source = (const char *)w->data + (row + i) * w->row_bytes + from * bytes;
+        if (w->quant == QUANT_F16)
+            dequant_f16(rows + i * padded, source, n);
+        else if (w->quant == QUANT_BF16)
+            dequant_bf16(rows + i * padded, source, n);
+        else
+            memcpy(rows + i * padded, source, n * sizeof *rows);
+        memset(rows + i * padded + n, 0, (padded - n) * sizeof *rows);
+    }
+    for (size_t i = rows_n; i % V_CHAINS || i % V_TILE_ROWS; i++)       /* to fill up the last tile */
+        memset(rows + i * padded, 0, padded * sizeof *rows);
 }
 
 static void matmul_floats(float *out, size_t out_stride, const struct matrix *w,
                           const struct acts *x, size_t row_begin, size_t row_end, void *scratch)
 {
-    float *rows = scratch;
-    size_t bytes = quants[w->quant].bytes;
+    if (x->columns <= ACT_PLAIN_MAX) {
+        if (w->quant == QUANT_F16)
+            plain_floats_rows(out, out_stride, w, x, row_begin, row_end, QUANT_F16);
+        else if (w->quant == QUANT_BF16)
+            plain_floats_rows(out, out_stride, w, x, row_begin, row_end, QUANT_BF16);
+        else
+            plain_floats_rows(out, out_stride, w, x, row_begin, row_end, QUANT_F32);
+        return;
+    }
     for (size_t r = row_begin; r < row_end; r += MATMUL_ROWS) {
         size_t rows_n = row_end - r < MATMUL_ROWS ? row_end - r : MATMUL_ROWS;
         for (size_t from = 0; from < w->cols; from += FLOAT_K) {
             size_t n = w->cols - from < FLOAT_K ? w->cols - from : FLOAT_K;
-            size_t padded = (n + V_LANES - 1) / V_LANES * V_LANES;
-            for (size_t i = 0; i < MATMUL_ROWS; i++) {
-                float *row = rows + i * FLOAT_K;
-                const char *source = (const char *)w->data + (r + i) * w->row_bytes + from * bytes;
-                if (i < rows_n) {
-                    if (w->quant == QUANT_F16)
-                        dequant_f16(row, source, n);
-                    else if (w->quant == QUANT_BF16)
-                        dequant_bf16(row, source, n);
-                    else
-                        dequant_f32(row, source, n);
-                    memset(row + n, 0, (padded - n) * sizeof *row);
-                } else if (i < (rows_n + V_CHAINS - 1) / V_CHAINS * V_CHAINS) {
-                    memset(row, 0, padded * sizeof *row);
-                }
-            }
-            float_panel(out + r, out_stride, rows_n, rows, x, from, n);
+            dequant_panel(scratch, w, r, rows_n, from, n);
+            float_panel(out + r, out_stride, rows_n, scratch, x, from, n);
         }
     }
 }

@@ -47,21 +47,13 @@ struct gemm {
     size_t rows8, rows16;
 };
 
-static void unpack_nibbles(uint8_t *n, const uint8_t *q)
-{
-    for (size_t i = 0; i < 16; i++) {
-        n[i] = q[i] & 15;
-        n[i + 16] = q[i] >> 4;
-    }
-}
-
 static void unpack_q4_1(struct row_panel *rows, size_t row, const uint8_t *source, size_t groups)
 {
     uint8_t *n = rows->n + row * groups * ACT_GROUP;
     for (size_t g = 0; g < groups; g++, source += 20, n += ACT_GROUP) {
         rows->d[row][g] = simd_half(source);
         rows->m[row][g] = simd_half(source + 2);
-        unpack_nibbles(n, source + 4);
+        simd_nibbles(n, source + 4);
     }
 }
 
@@ -71,7 +63,7 @@ static void unpack_q4_0(struct row_panel *rows, size_t row, const uint8_t *sourc
     for (size_t g = 0; g < groups; g++, source += 18, n += ACT_GROUP) {
         rows->d[row][g] = simd_half(source);
         rows->m[row][g] = -8 * rows->d[row][g];
-        unpack_nibbles(n, source + 2);
+        simd_nibbles(n, source + 2);
     }
 }
 

@@ -62,16 +62,15 @@ static void acts_quantize(struct acts *x, size_t begin, size_t end)
     if (end == x->columns)      /* the columns that fill up the last panel are zero */
         end = (end + lanes - 1) / lanes * lanes;
     for (size_t c = begin; c < end; c++) {
-        for (size_t g = 0; g < groups; g++) {
+        const float *values = x->f32 + c * x->stride;
+        size_t whole = c < x->columns ? x->k / ACT_GROUP : 0, g = 0;
+        for (; g < whole; g++)
+            quantize_group(x, lanes, c, g, values + g * ACT_GROUP);
+        for (; g < groups; g++) {
             float padded[ACT_GROUP] = {0};
-            const float *values = x->f32 + c * x->stride + g * ACT_GROUP;
-            size_t n = x->k - g * ACT_GROUP;
-            if (c >= x->columns || n < ACT_GROUP) {
-                if (c < x->columns)
-                    memcpy(padded, values, n * sizeof *padded);
-                values = padded;
-            }
-            quantize_group(x, lanes, c, g, values);
+            if (c < x->columns)
+                memcpy(padded, values + g * ACT_GROUP, (x->k - g * ACT_GROUP) * sizeof *padded);
+            quantize_group(x, lanes, c, g, padded);
         }
     }
 }
@@ -119,6 +118,14 @@ static inline __m256i load_twice(const int8_t *at)
     return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)at));
 }
 
+/* The rows of a tile are too many short streams for the hardware to follow; the tiles' bytes lie one
+ * after another, so a group fetches as much as it uses, FETCH_AHEAD further on. */
+__attribute__((always_inline)) static inline void
+fetch_tile(const struct plain_rows *rows, size_t at, size_t bytes)
+{
+    fetch_ahead(rows->row[0] + PLAIN_ROWS * at, PLAIN_ROWS * bytes);
+}
+
 /* The scales of one group of four rows: d0 m0 d1 m1 | d2 m2 d3 m3 (m is 0 where there is none). */
 static inline __m256 load_scales(const struct plain_rows *rows, size_t at, bool has_m)
 {
@@ -159,6 +166,7 @@ plain_nibbles(float *out, size_t out_stride, const struct matrix *w, const struc
     for (size_t c = 0; c < C; c++)
         sums[c].even = sums[c].odd = sums[c].offset = _mm256_setzero_ps();
     for (size_t g = 0, at = 0; g < groups; g++, at += head + 16) {
+        fetch_tile(&rows, at, head + 16);
         __m256 scales = load_scales(&rows, at, has_m);
         __m256i even = load_two(rows.row[0] + at + head, rows.row[2] + at + head);
         __m256i odd = load_two(rows.row[1] + at + head, rows.row[3] + at + head);
@@ -200,6 +208,7 @@ plain_q8_0(float *out, size_t out_stride, const struct matrix *w, const struct a
     for (size_t c = 0; c < C; c++)
         sums[c].even = sums[c].odd = sums[c].offset = _mm256_setzero_ps();
     for (size_t g = 0, at = 0; g < groups; g++, at += 34) {
+        fetch_tile(&rows, at, 34);
         __m256 scales = load_scales(&rows, at, false);
         __m256i even0 = load_two(rows.row[0] + at + 2, rows.row[2] + at + 2);
         __m256i even1 = load_two(rows.row[0] + at + 18, rows.row[2] + at + 18);
@@ -247,6 +256,7 @@ plain_q6_k(float *out, size_t out_stride, const struct matrix *w, const struct a
     for (size_t c = 0; c < C; c++)
         sums[c] = _mm256_setzero_ps();
     for (size_t b = 0; b < w->cols / 256; b++, block += 210) {
+        fetch_ahead(block, 210);
         __m256i sub = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(block + 192)));
         __m256 d = _mm256_set1_ps(simd_half(block + 208)), part[ACT_PLAIN_MAX];
         for (size_t c = 0; c < C; c++) {
