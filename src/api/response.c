@@ -225,7 +225,7 @@ static void block_start(struct message_writer *writer, struct buf *out)
         writer->early = false;
         return;
     }
-    assert(!writer->open);
+    assert(writer->started && !writer->open);
     writer->open = true;
     if (writer->request->stream) {
         frame_block_start(out, writer->blocks);
@@ -272,7 +272,8 @@ static void start(struct message_writer *writer, struct buf *out, const struct g
 
 static void done(struct message_writer *writer, struct buf *out, const struct gen_event *event)
 {
-    if (writer->open)
+    assert(writer->started);
+    if (writer->open)                   /* by a keepalive, or cut off: clients want it closed */
         block_stop(writer, out);
     writer->ended = true;
     out->overflow |= writer->content.overflow;  /* a part is missing: the caller must know */
@@ -287,7 +288,8 @@ void message_writer_event(struct message_writer *writer, struct buf *out,
 {
     const size_t before = out->n;
 
-    assert(!writer->ended);
+    if (writer->ended)
+        return;
     switch (event->type) {
     case GEN_STARTED:
         start(writer, out, event);

@@ -18,7 +18,8 @@ void message_writer_release(struct message_writer *writer);
 
 /* Appends what this event means to out: frames if the request streams, the whole body at GEN_DONE
  * if it doesn't. A GEN_FAILED of a stream that has begun becomes `event: error`; before the first
- * byte nothing is written, and the caller answers with the error's own status. */
+ * byte nothing is written, and the caller answers with the error's own status. What comes after
+ * the end (a cancelled generation reports once more) is not heard. */
 void message_writer_event(struct message_writer *writer, struct buf *out,
                           const struct gen_event *event);
 /* A stream that is silent for long: a ping; or, with `content`, an event that Claude Code counts as

@@ -248,6 +248,10 @@ static void test_failure_in_a_stream(void **state)
     message_writer_keepalive(f.writer, &f.out, true);
     message_writer_keepalive(f.writer, &f.out, false);
     assert_int_equal(f.out.n, 0);
+    delta(&f, "late");                          /* the cancelled generation comes to its end too */
+    event(&f, (struct gen_event){.type = GEN_BLOCK_STOP});
+    event(&f, (struct gen_event){.type = GEN_FAILED, .error = {ERR_CANCELLED, "cancelled"}});
+    assert_int_equal(f.out.n, 0);
     end(&f);
 }
 
