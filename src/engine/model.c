@@ -118,12 +118,38 @@ static bool read_positive(const struct gguf *file, const char *key, float *out, 
                                gguf_place(file, key), key, (double)*out);
 }
 
+/* Scaling of positions is supported only as the tensor of factors that Llama 3 has. A file may name
+ * a linear factor without a type, which then is linear. */
+static bool check_rope_scaling(const struct gguf *file, const struct arch *arch, struct err *err)
+{
+    static const char *const factors[] = {"rope.scaling.factor", "rope.scale_linear"};
+    const struct key type = key_of(arch, "rope.scaling.type");
+    struct str scaling = STR("linear");
+    char shown[TEXT_MAX];
+
+    if (gguf_has(file, type.s) && !gguf_str(file, type.s, &scaling, err))
+        return false;
+    if (str_is(scaling, "none"))
+        return true;
+    if (!str_is(scaling, "linear"))
+        return err_set(err, ERR_FORMAT, "byte %" PRIu64 ": key %s: scaling %s is not supported",
+                       gguf_place(file, type.s), type.s, quote(shown, sizeof shown, scaling));
+    for (size_t i = 0; i < sizeof factors / sizeof *factors; i++) {
+        const struct key key = key_of(arch, factors[i]);
+        float factor = 1;
+        if (gguf_has(file, key.s) && !gguf_f32(file, key.s, &factor, err))
+            return false;
+        if (factor != 1 && factor != 0)         /* 0: written for none */
+            return err_set(err, ERR_FORMAT, "byte %" PRIu64 ": key %s: scaling positions by %g is "
+                           "not supported", gguf_place(file, key.s), key.s, (double)factor);
+    }
+    return true;
+}
+
 static bool read_rope(const struct gguf *file, const struct arch *arch, struct hparams *h,
                       struct err *err)
 {
-    const struct key base = key_of(arch, "rope.freq_base"), type = key_of(arch, "rope.scaling.type");
-    struct str scaling = STR("none");
-    char shown[TEXT_MAX];
+    const struct key base = key_of(arch, "rope.freq_base");
 
     h->rope_base = 10000.0f;                    /* what the format means by leaving it out */
     if (gguf_has(file, base.s) && !read_positive(file, base.s, &h->rope_base, err))
@@ -133,12 +159,7 @@ static bool read_rope(const struct gguf *file, const struct arch *arch, struct h
         return false;
     if (h->rotary % 2)
         return err_set(err, ERR_FORMAT, "%u rotary dimensions do not make pairs", h->rotary);
-    if (gguf_has(file, type.s) && !gguf_str(file, type.s, &scaling, err))
-        return false;
-    if (!str_is(scaling, "none"))
-        return err_set(err, ERR_FORMAT, "byte %" PRIu64 ": key %s: scaling %s is not supported",
-                       gguf_place(file, type.s), type.s, quote(shown, sizeof shown, scaling));
-    return true;
+    return check_rope_scaling(file, arch, err);
 }
 
 /* All but vocab, which is the number of tokens the vocabulary turns out to have. */
@@ -298,13 +319,21 @@ const struct vocab *model_vocab(const struct model *model)
     return model->vocab;
 }
 
+static bool is_printable(struct str text)
+{
+    for (size_t i = 0; i < text.n; i++)
+        if ((unsigned char)text.s[i] < ' ' || text.s[i] == 0x7f)
+            return false;
+    return text.n > 0 && text.n <= TEXT_MAX && utf8_valid(text);
+}
+
 /* The model's name, or the file's where it has none fit to be shown. */
 static struct str describe_name(const struct gguf *file)
 {
     struct str name = {0}, path = gguf_name(file);
 
     if (gguf_has(file, "general.name") && gguf_str(file, "general.name", &name, NULL) &&
-        name.n > 0 && name.n <= TEXT_MAX && utf8_valid(name))
+        is_printable(name))
         return name;
     for (size_t i = path.n; i > 0; i--)
         if (path.s[i - 1] == '/')

@@ -4,8 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/log.h"
-
 static uint64_t dim_size(const struct hparams *h, enum weight_dim dim)
 {
     switch (dim) {
@@ -58,9 +56,10 @@ static struct matrix matrix_of(const struct gguf_tensor *t)
     };
 }
 
-/* base: the struct weights or struct layer_weights that the rule's field lies in. */
+/* base: the struct weights or struct layer_weights that the rule's field lies in. used: one flag a
+ * tensor of the file. */
 static bool bind(void *base, const struct weight_rule *rule, const char *name,
-                 const struct gguf *file, const struct hparams *h, struct arena *arena,
+                 const struct gguf *file, const struct hparams *h, struct arena *arena, bool *used,
                  struct err *err)
 {
     const struct gguf_tensor *t = gguf_tensor_find(file, name);
@@ -70,9 +69,22 @@ static bool bind(void *base, const struct weight_rule *rule, const char *name,
         return rule->optional || err_set(err, ERR_FORMAT, "tensor %s is missing", name);
     if (!check_shape(t, dim_size(h, rule->rows), dim_size(h, rule->cols), err))
         return false;
+    used[t - gguf_tensor_nth(file, 0)] = true;
     if (rule->rows == DIM_NONE)
         return bind_vector(field, t, arena, err);
     *(struct matrix *)field = matrix_of(t);
+    return true;
+}
+
+/* A weight that the forward pass knows nothing of (a bias, say) would be left out of the answer. */
+static bool refuse_unused(const struct gguf *file, const bool *used, struct err *err)
+{
+    for (size_t i = 0; i < gguf_tensors_n(file); i++) {
+        const struct gguf_tensor *t = gguf_tensor_nth(file, i);
+        if (!used[i])
+            return err_set(err, ERR_FORMAT, "byte %llu: tensor %.*s is none that this architecture "
+                           "is supported with", (unsigned long long)t->place, STR_ARG(t->name));
+    }
     return true;
 }
 
@@ -80,7 +92,7 @@ bool weights_bind(struct weights *weights, const struct gguf *file, const struct
                   const struct weight_rule *rules, size_t rules_n, struct arena *arena,
                   struct err *err)
 {
-    size_t bound = 0;
+    bool *used = arena_array(arena, gguf_tensors_n(file), sizeof *used);
 
     weights->layers = arena_array(arena, h->layers, sizeof *weights->layers);
     for (const struct weight_rule *rule = rules; rule < rules + rules_n; rule++) {
@@ -91,12 +103,9 @@ bool weights_bind(struct weights *weights, const struct gguf *file, const struct
                 snprintf(name, sizeof name, "blk.%u.%s", layer, rule->name);
             else
                 snprintf(name, sizeof name, "%s", rule->name);
-            if (!bind(base, rule, name, file, h, arena, err))
+            if (!bind(base, rule, name, file, h, arena, used, err))
                 return false;
-            bound += gguf_tensor_find(file, name) != NULL;
         }
     }
-    if (bound < gguf_tensors_n(file))
-        log_event(LOG_DEBUG, "tensors_ignored", "n=%zu", gguf_tensors_n(file) - bound);
-    return true;
+    return refuse_unused(file, used, err);
 }

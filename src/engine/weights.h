@@ -2,7 +2,7 @@
  *
  * Matrices stay in the file's own layout. Vectors (norms) are small and may lie unaligned, so they
  * are copied. An architecture says in a table of rules what it needs; weights_bind checks that every
- * tensor is there, of the shape the hparams ask for and of a type the kernels know. */
+ * tensor is there, of the shape the hparams ask for, and that the file has no others. */
 #ifndef PENSIEVE_ENGINE_WEIGHTS_H
 #define PENSIEVE_ENGINE_WEIGHTS_H
 

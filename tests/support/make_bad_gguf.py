@@ -200,6 +200,8 @@ number("value_length_differs", "llama.attention.value_length", U32, 16)
 number("rope_dimension_odd", "llama.rope.dimension_count", U32, 7)
 number("rope_dimension_too_large", "llama.rope.dimension_count", U32, 16)
 number("rope_scaling_yarn", "llama.rope.scaling.type", STRING, "yarn")
+number("rope_scaling_without_type", "llama.rope.scaling.factor", F32, 4.0)
+number("rope_scale_linear", "llama.rope.scale_linear", F32, 2.0)
 number("experts", "llama.expert_count", U32, 8)
 number("architecture_unknown", "general.architecture", STRING, "mamba")
 number("architecture_hostile", "general.architecture", STRING, string(b"\xff\x1b[31m"))
@@ -242,6 +244,10 @@ def tensor_misshapen(m): m.add("blk.0.attn_k.weight", [HIDDEN, 2 * HIDDEN])
 def tensor_of_three_dims(m): m.add("blk.0.attn_k.weight", [HIDDEN, HIDDEN, 2])
 @case
 def norm_of_f16(m): m.add("output_norm.weight", [HIDDEN], T_F16)
+@case
+def tensor_unknown(m): m.add("blk.0.attn_q.bias", [HIDDEN])
+@case
+def layer_too_many(m): m.add("blk.1.attn_norm.weight", [HIDDEN])
 @case
 def rope_factor_0(m):
     m.add("rope_freqs.weight", [HIDDEN // 2])
