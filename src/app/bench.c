@@ -114,7 +114,7 @@ static bool bench(struct engine *engine, const struct config *config, struct are
 {
     const struct model_info *info = engine_info(engine);
     uint32_t lengths[BENCH_LENGTHS_MAX];
-    size_t lengths_n;
+    size_t lengths_n = 0;
     if (info->context <= config->decode_tokens + 1) {
         return err_set(err, ERR_USAGE, "--decode: the context holds only %u tokens", info->context);
     }

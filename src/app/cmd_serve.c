@@ -93,7 +93,7 @@ static void say_ready(const struct config *config, struct arena *arena, uint16_t
                       const struct engine *engine, double seconds)
 {
     const struct model_info *info = engine_info(engine);
-    struct str name = info->name.n > 0 ? info->name : app_model_id(config);
+    struct str name = app_model_id(config);
     struct str url = base_url(config, arena, port);
     struct str type = main_type(info->types);
     printf("pensieve %s ready on %s - %.*s %.*s, %u tokens, %u threads, %s, loaded in %.0f ms\n",
@@ -124,6 +124,9 @@ static bool serve_run(struct serve *serve, const struct config *config, struct a
     if (!native) {
         engine_close(engine);
         return false;
+    }
+    if (config->seed != 0) {
+        native_set_seed(native, config->seed);
     }
     serve->backends = backends_new();
     backends_add(serve->backends, native);

@@ -37,7 +37,7 @@ struct config_list {
 struct config {
     /* the model and the engine */
     const char *model, *model_id, *cpu;
-    uint64_t threads, context, kv_memory, prefill_chunk, sequences_max, queue_max;
+    uint64_t threads, context, kv_memory, prefill_chunk, sequences_max, queue_max, seed;
     /* the server */
     const char *host, *key_file;
     uint64_t port;

@@ -42,6 +42,9 @@ const struct option options[] = {
     {.name = "queue-max", .type = OPTION_NUMBER, .offset = FIELD(queue_max), .commands = FOR_SERVE,
      .fallback = "256", .min = 1, .max = 65536, .metavar = "N",
      .help = "requests that may wait for their turn; more are answered 529"},
+    {.name = "seed", .type = OPTION_NUMBER, .offset = FIELD(seed), .commands = FOR_SERVE,
+     .fallback = "0", .min = 0, .max = INT64_MAX, .metavar = "N",
+     .help = "sample every answer with this seed; 0: each request draws its own"},
 
     {.name = "host", .type = OPTION_TEXT, .offset = FIELD(host), .commands = FOR_SERVE,
      .fallback = "127.0.0.1", .metavar = "ADDRESS", .section = "Server",
