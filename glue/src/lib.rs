@@ -4,9 +4,9 @@ mod json;
 mod python;
 mod template;
 
-use std::ffi::{c_char, c_void, CString};
+use std::ffi::c_void;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use template::{Failure, Template};
+use template::{Clock, ClockFn, Failure, Template};
 
 /// Bytes that belong to Rust until glue_text_free.
 #[repr(C)]
@@ -22,10 +22,6 @@ pub enum GlueResult {
     Failed = 2,
 }
 
-/// As strftime of the current time: the bytes written, 0 if they don't fit.
-type ClockFn = unsafe extern "C" fn(*mut c_void, *const c_char, *mut c_char, usize) -> usize;
-
-const CLOCK_BYTES_MAX: usize = 256;
 /// A hostile template nests values as deep as its fuel allows, and dropping them recurses.
 const STACK_BYTES: usize = 256 << 20;
 
@@ -117,16 +113,9 @@ pub unsafe extern "C" fn glue_template_render(
 ) -> GlueResult {
     let template = &*template;
     let context = bytes_of(context, context_n);
-    let clock_context = clock_context as usize;         // a plain number may cross threads
+    let clock = Clock { function: clock, context: clock_context as usize };
     let rendered = catch_unwind(AssertUnwindSafe(|| {
-        on_deep_stack(move || {
-            template.render(context, output_max, &move |format: &str| {
-                let format = CString::new(format).ok()?;
-                let mut text = [0u8; CLOCK_BYTES_MAX];
-                let n = clock(clock_context as *mut c_void, format.as_ptr(), text.as_mut_ptr().cast(), text.len());
-                String::from_utf8(text.get(..n)?.to_vec()).ok().filter(|text| !text.is_empty())
-            })
-        })
+        on_deep_stack(move || template.render(context, output_max, clock))
     }));
     let (result, bytes) = match rendered {
         Ok(Ok(Ok(bytes))) => (GlueResult::Ok, bytes),

@@ -6,23 +6,30 @@
 use crate::{json, python};
 use minijinja::value::{Kwargs, Value};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State};
-use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ffi::{c_char, c_void, CString};
 use std::fmt;
 
-/// Steps, or 64 bytes of text made a step: a hundred thousand messages through a rich template need
-/// less, and a hostile one ends within about a second.
-const FUEL: u64 = 10_000_000;
+/// A unit of fuel is a step, or 64 bytes of text made. What a render may use grows with what it is
+/// given, so that a hostile template ends within a second and long conversations still fit.
+const FUEL_MIN: u64 = 1_000_000;
+const FUEL_MAX: u64 = 8_000_000;
+const FUEL_PER_BYTE: u64 = 4;
 const RECURSION_MAX: usize = 120;
 /// One tag's source. An expression's tree is at most about this deep, and is walked recursively.
 const TAG_BYTES_MAX: usize = 8 << 10;
 const NAME: &str = "template";
 
-/// Writes the current time in a strftime format; None: it does not fit.
-pub type Clock = dyn Fn(&str) -> Option<String>;
+/// As C's strftime of the current time: the bytes written, 0 if they don't fit.
+pub type ClockFn = unsafe extern "C" fn(*mut c_void, *const c_char, *mut c_char, usize) -> usize;
 
-thread_local! {
-    /// The clock of the render on this thread, for the environment is shared by all of them.
-    static CLOCK: Cell<Option<&'static Clock>> = const { Cell::new(None) };
+const CLOCK_BYTES_MAX: usize = 256;
+
+/// The caller's clock and its context, which is a number here because it may cross threads.
+#[derive(Clone, Copy)]
+pub struct Clock {
+    pub function: ClockFn,
+    pub context: usize,
 }
 
 pub struct Template {
@@ -56,11 +63,17 @@ fn raise_exception(message: String) -> Result<Value, Error> {
     Err(invalid("raise_exception").with_source(Raised(message)))
 }
 
-fn strftime_now(format: &str) -> Result<String, Error> {
-    CLOCK
-        .get()
-        .and_then(|clock| clock(format))
-        .ok_or_else(|| invalid("strftime_now: the time does not fit"))
+fn strftime_now(clock: Clock, format: &str) -> Result<String, Error> {
+    let format = CString::new(format).map_err(|_| invalid("strftime_now: the format holds a NUL"))?;
+    let mut out = [0u8; CLOCK_BYTES_MAX];
+    // SAFETY: pensieve_glue.h asks for a function that writes at most as much as it is told to.
+    let n = unsafe {
+        (clock.function)(clock.context as *mut c_void, format.as_ptr(), out.as_mut_ptr().cast(), out.len())
+    };
+    match out.get(..n).map(|text| String::from_utf8(text.to_vec())) {
+        Some(Ok(text)) if n > 0 => Ok(text),
+        _ => Err(invalid("strftime_now: the time does not fit")),
+    }
 }
 
 fn tojson(state: &State, value: Value, indent: Option<Value>, options: Kwargs) -> Result<Value, Error> {
@@ -124,10 +137,17 @@ fn without_generation_tags(source: &str) -> String {
 fn check_tags(source: &str) -> Result<(), String> {
     let mut rest = source;
 
-    while let Some(begin) = rest.find("{%").into_iter().chain(rest.find("{{")).min() {
+    while let Some(begin) = rest.find('{') {
         let tag = &rest[begin..];
-        let close = if tag.starts_with("{%") { "%}" } else { "}}" };
-        let end = tag.find(close).map_or(tag.len(), |n| n + 2);
+        let close = match tag.as_bytes().get(1) {
+            Some(b'%') => "%}",
+            Some(b'{') => "}}",
+            _ => {
+                rest = &tag[1..];
+                continue;
+            }
+        };
+        let end = tag.find(close).unwrap_or(tag.len());
         if end > TAG_BYTES_MAX {
             return Err(format!("a tag is longer than {TAG_BYTES_MAX} bytes"));
         }
@@ -144,9 +164,7 @@ fn environment() -> Environment<'static> {
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     python::install(&mut environment);
     environment.set_recursion_limit(RECURSION_MAX);
-    environment.set_fuel(Some(FUEL));
     environment.add_function("raise_exception", raise_exception);
-    environment.add_function("strftime_now", strftime_now);
     environment.add_filter("tojson", tojson);
     environment
 }
@@ -163,15 +181,17 @@ impl Template {
     }
 
     /// context: a JSON object. The output is at most output_max bytes.
-    pub fn render(&self, context: &[u8], output_max: usize, clock: &Clock) -> Result<Vec<u8>, Failure> {
-        let _clock = ClockGuard::set(clock);
-        let fields: std::collections::BTreeMap<String, Value> = serde_json::from_slice(context)
+    pub fn render(&self, context: &[u8], output_max: usize, clock: Clock) -> Result<Vec<u8>, Failure> {
+        let fields: BTreeMap<String, Value> = serde_json::from_slice(context)
             .map_err(|error| Failure::Failed(format!("context: {error}")))?;
-        let tokens = [("bos_token", self.bos.clone()), ("eos_token", self.eos.clone())];
-        let tokens = tokens.into_iter().map(|(key, value)| (key.to_string(), value));
-        let context = Value::from_pairs(tokens.chain(fields));
+        let fuel = FUEL_MIN + FUEL_PER_BYTE * context.len() as u64;
+        let tokens = [("bos_token".to_string(), self.bos.clone()), ("eos_token".to_string(), self.eos.clone())];
+        let context = Value::from_pairs(tokens.into_iter().chain(fields));
+        let mut environment = self.environment.clone();         // shares all but what is set here
+        environment.set_fuel(Some(fuel.min(FUEL_MAX)));
+        environment.add_function("strftime_now", move |format: &str| strftime_now(clock, format));
         let mut out = Limited { bytes: Vec::new(), max: output_max };
-        self.environment
+        environment
             .get_template(NAME)
             .and_then(|template| template.render_captured_to(context, &mut out).map(drop))
             .map_err(|error| failure_of(&error))?;
@@ -207,23 +227,5 @@ impl std::io::Write for Limited {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
-    }
-}
-
-/// Puts a clock in place for as long as it lives.
-struct ClockGuard;
-
-impl ClockGuard {
-    fn set(clock: &Clock) -> ClockGuard {
-        // SAFETY: the guard takes the reference out again before `clock` can end, and only this
-        // thread's render looks at it meanwhile.
-        CLOCK.set(Some(unsafe { std::mem::transmute::<&Clock, &'static Clock>(clock) }));
-        ClockGuard
-    }
-}
-
-impl Drop for ClockGuard {
-    fn drop(&mut self) {
-        CLOCK.set(None);
     }
 }

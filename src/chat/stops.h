@@ -6,17 +6,23 @@
 #define PENSIEVE_CHAT_STOPS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
+#include "base/arena.h"
 #include "base/buf.h"
 #include "base/str.h"
 
+struct stop_search;
+
 struct stops {
-    const struct str *sequences;        /* borrowed */
+    struct stop_search *searches;       /* [n]; those of one sequence each */
     size_t n;
+    struct arena *arena;                /* of the searches; NULL without sequences */
     struct buf held;                    /* undecided text */
     int matched;                        /* index, or -1 */
 };
 
+/* Borrows the sequences. An empty one never matches. */
 void stops_init(struct stops *stops, const struct str *sequences, size_t n);
 void stops_release(struct stops *stops);
 /* Appends what is decided to out. true: a sequence matched; text before it is in out, the rest is
