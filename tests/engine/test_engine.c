@@ -14,6 +14,8 @@
 #include "base/clock.h"
 #include "base/queue.h"
 #include "base/random.h"
+#include "base/utf8.h"
+#include "engine/detokenizer.h"
 #include "engine/kvcache.h"
 #include "pensieve/engine.h"
 #include "support/golden.h"
@@ -53,6 +55,7 @@ struct run {
     int32_t out[OUT_MAX];
     _Atomic uint32_t out_n;
     uint32_t signal_at, stop_at;
+    struct buf text;                    /* what came with the tokens, and the tail */
     _Atomic int dones;
     struct sequence_result result;
 };
@@ -62,6 +65,7 @@ static bool on_token(void *context, int32_t id, struct str text)
     struct run *run = context;
 
     run->out[run->out_n++] = id;
+    buf_str(&run->text, text);
     if (run->out_n == run->signal_at)
         queue_put(run->signals, run);
     return run->out_n != run->stop_at;
@@ -72,6 +76,7 @@ static void on_done(void *context, const struct sequence_result *result)
     struct run *run = context;
 
     run->result = *result;
+    buf_str(&run->text, result->tail);
     run->dones++;
     queue_put(run->signals, run);
 }
@@ -95,6 +100,7 @@ static bool run_submit(struct run *run, struct engine *engine, uint32_t max_toke
     };
 
     run->signals = queue_new(4, NULL, NULL);
+    run->text = (struct buf){0};
     run->out_n = 0;
     run->dones = 0;
     run->sequence = engine_submit(engine, &params, err);
@@ -124,6 +130,8 @@ static void run_finish(struct run *run)
     }
     sequence_free(run->sequence);
     assert_int_equal(run->dones, 1);
+    assert_true(utf8_valid(buf_view(&run->text)));
+    buf_release(&run->text);
     assert_int_equal(run->result.prompt_tokens, run->prompt_n);
     queue_free(run->signals);
 }
@@ -317,6 +325,31 @@ static void test_sampling_is_repeatable(void **state)
     close_clean(engine);
 }
 
+/* Random tokens are mostly broken characters: what comes is valid all the same, and is what all
+ * bytes together give. */
+static void test_text_comes_in_whole_characters(void **state)
+{
+    struct engine *engine = open_with(options_of("llama_tied/f16"));
+    struct run run = {0};
+    struct err err;
+
+    for (uint64_t seed = 0; seed < 40; seed++) {
+        struct detokenizer detokenizer = {0};
+        struct buf whole = {0};
+        run_prompt(&run, engine, seed, 5);
+        assert_true(run_submit(&run, engine, 1 + (uint32_t)seed % 30,
+                               (struct sampling){.temperature = 1, .top_p = 1, .seed = seed}, &err));
+        run_signal_wait(&run);
+        for (uint32_t i = 0; i < run.out_n; i++)
+            detokenizer_push(&detokenizer, engine_token_text(engine, run.out[i], false), &whole);
+        detokenizer_finish(&detokenizer, &whole);
+        assert_true(str_equal(buf_view(&run.text), buf_view(&whole)));
+        buf_release(&whole);
+        run_finish(&run);
+    }
+    close_clean(engine);
+}
+
 static void test_ends(void **state)
 {
     struct engine *engine = open_with(options_of("llama_tied/f16"));
@@ -401,10 +434,12 @@ static void test_pause(void **state)
     run_start(&run, engine, 150);
     run_signal_wait(&run);
     sequence_pause(run.sequence);
-    nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);   /* the step under way ends */
-    const uint32_t paused_at = run.out_n;
-    nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
-    assert_int_equal(run.out_n, paused_at);
+    uint32_t paused_at;
+    do {                                        /* the step under way ends */
+        paused_at = run.out_n;
+        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    } while (run.out_n != paused_at);
+    assert_true(paused_at < reference.out_n);
     sequence_resume(run.sequence);
     run_finish(&run);
     assert_same_text(&run, &reference);
@@ -636,6 +671,7 @@ int main(void)
         cmocka_unit_test(test_prefix_is_found),
         cmocka_unit_test(test_preemption_makes_no_difference),
         cmocka_unit_test(test_sampling_is_repeatable),
+        cmocka_unit_test(test_text_comes_in_whole_characters),
         cmocka_unit_test(test_ends),
         cmocka_unit_test(test_cancel_at_every_step),
         cmocka_unit_test(test_pause),
