@@ -2,7 +2,12 @@
  *
  * Look-alikes of special tokens inside what the client wrote are kept apart: they come back as
  * plain ranges and are tokenised as text. create and count_tokens both come through here, so that
- * their counts are equal by construction. */
+ * their counts are equal by construction.
+ *
+ * A message is one text to a template, so its blocks are joined: an assistant's as they stand,
+ * because they continue each other, those of others with an empty line between, because clients send
+ * each as a text of its own. A system message that the template can't take stands, in the same
+ * place, in a user message between <system> and </system>. */
 #ifndef PENSIEVE_CHAT_PROMPT_H
 #define PENSIEVE_CHAT_PROMPT_H
 

@@ -1,4 +1,5 @@
-/* template.c - the chat template behind glue/pensieve_glue.h: limits, the clock, errors. */
+/* template.c - the chat template behind glue/pensieve_glue.h: limits, the clock, errors, and what a
+ * template does with system messages, which can only be found out by trying. */
 #include "chat/template.h"
 
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 
 struct chat_template {
     struct glue_template *glue;
+    bool takes_system, takes_system_inside;
 };
 
 /* The words of Rust or of a template's author, as much as an error holds. */
@@ -20,38 +22,6 @@ static bool glue_error(struct err *err, enum err_code code, struct glue_text *te
     err_set(err, code, "chat template: %.*s", STR_ARG(shown));
     glue_text_free(text);
     return false;
-}
-
-struct chat_template *template_new(struct str source, struct str bos, struct str eos,
-                                   struct err *err)
-{
-    struct glue_text error = {0};
-
-    if (source.n > TEMPLATE_SOURCE_BYTES_MAX) {
-        err_set(err, ERR_FORMAT, "the chat template is %zu bytes long; at most %d are allowed",
-                source.n, TEMPLATE_SOURCE_BYTES_MAX);
-        return NULL;
-    }
-    struct chat_template *tmpl = calloc(1, sizeof *tmpl);
-    if (!tmpl) {
-        err_set(err, ERR_INTERNAL, "out of memory");
-        return NULL;
-    }
-    tmpl->glue = glue_template_new(source.s, source.n, bos.s, bos.n, eos.s, eos.n, &error);
-    if (!tmpl->glue) {
-        glue_error(err, ERR_FORMAT, &error);
-        free(tmpl);
-        return NULL;
-    }
-    return tmpl;
-}
-
-void template_free(struct chat_template *tmpl)
-{
-    if (!tmpl)
-        return;
-    glue_template_free(tmpl->glue);
-    free(tmpl);
 }
 
 static size_t now(void *context, const char *format, char *out, size_t size)
@@ -81,4 +51,96 @@ bool template_render(const struct chat_template *tmpl, struct arena *arena, stru
     *out = arena_str(arena, (struct str){text.s, text.n});
     glue_text_free(&text);
     return true;
+}
+
+#define PROBE(messages) STR("{\"tools\":null,\"documents\":null,\"add_generation_prompt\":true," \
+                            "\"enable_thinking\":false,\"messages\":[" messages "]}")
+#define PROBE_USER "{\"role\":\"user\",\"content\":\"probe-user\"}"
+#define PROBE_ASSISTANT "{\"role\":\"assistant\",\"content\":\"probe-assistant\"}"
+#define PROBE_SYSTEM "{\"role\":\"system\",\"content\":\"probe-system\"}"
+
+static const char *find(struct str text, const char *from, const char *what)
+{
+    return from ? memmem(from, (size_t)(text.s + text.n - from), what, strlen(what)) : NULL;
+}
+
+/* Whether the template renders this, with the texts of `order` one after the other. */
+static bool shows(const struct chat_template *tmpl, struct str context, const char *const *order)
+{
+    struct arena *arena = arena_new(1024);
+    struct str out;
+    bool ok = template_render(tmpl, arena, context, &out, NULL);
+    const char *at = ok ? out.s : NULL;
+
+    for (; *order; order++)
+        at = find(out, at, *order);
+    arena_free(arena);
+    return at;
+}
+
+static bool try_roles(struct chat_template *tmpl, struct err *err)
+{
+    static const char *const first[] = {"probe-system", "probe-user", NULL};
+    static const char *const last[] = {"probe-user", "probe-system", NULL};
+    static const char *const between[] = {"probe-user", "probe-system", "probe-assistant",
+                                          "probe-user", NULL};
+    struct arena *arena = arena_new(1024);
+    struct str out;
+    const bool ok = template_render(tmpl, arena, PROBE(PROBE_USER), &out, err);
+
+    arena_free(arena);
+    if (!ok) {
+        err_prefix(err, "trying a user's message");
+        if (err)
+            err->code = ERR_FORMAT;
+        return false;
+    }
+    tmpl->takes_system = shows(tmpl, PROBE(PROBE_SYSTEM "," PROBE_USER), first);
+    tmpl->takes_system_inside =
+        shows(tmpl, PROBE(PROBE_USER "," PROBE_SYSTEM), last) &&
+        shows(tmpl, PROBE(PROBE_USER "," PROBE_SYSTEM "," PROBE_ASSISTANT "," PROBE_USER), between);
+    return true;
+}
+
+void template_free(struct chat_template *tmpl)
+{
+    if (!tmpl)
+        return;
+    glue_template_free(tmpl->glue);
+    free(tmpl);
+}
+
+struct chat_template *template_new(struct str source, struct str bos, struct str eos,
+                                   struct err *err)
+{
+    struct glue_text error = {0};
+
+    if (source.n > TEMPLATE_SOURCE_BYTES_MAX) {
+        err_set(err, ERR_FORMAT, "the chat template is %zu bytes long; at most %d are allowed",
+                source.n, TEMPLATE_SOURCE_BYTES_MAX);
+        return NULL;
+    }
+    struct chat_template *tmpl = calloc(1, sizeof *tmpl);
+    if (!tmpl) {
+        err_set(err, ERR_INTERNAL, "out of memory");
+        return NULL;
+    }
+    tmpl->glue = glue_template_new(source.s, source.n, bos.s, bos.n, eos.s, eos.n, &error);
+    if (!tmpl->glue)
+        glue_error(err, ERR_FORMAT, &error);
+    if (!tmpl->glue || !try_roles(tmpl, err)) {
+        template_free(tmpl);
+        return NULL;
+    }
+    return tmpl;
+}
+
+bool template_takes_system(const struct chat_template *tmpl)
+{
+    return tmpl->takes_system;
+}
+
+bool template_takes_system_inside(const struct chat_template *tmpl)
+{
+    return tmpl->takes_system_inside;
 }
