@@ -135,6 +135,17 @@ static void test_nothing_given(void **state)
     assert_int_equal(r->user_id.n, 0);
 }
 
+static void test_zero_is_given(void **state)
+{
+    struct fixture *f = *state;
+    const struct message_request *r =
+        decode_text(f, "{" MODEL "," HI ",\"temperature\":0,\"top_p\":0,\"top_k\":0}");
+
+    assert_non_null(r);
+    assert_true(r->has_temperature && r->has_top_p && r->has_top_k);
+    assert_true(r->temperature == 0 && r->top_p == 0 && r->top_k == 0);
+}
+
 static void test_count_ignores_generation_fields(void **state)
 {
     struct fixture *f = *state;
@@ -488,6 +499,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_everything_once),
         T(test_nothing_given),
+        T(test_zero_is_given),
         T(test_count_ignores_generation_fields),
         T(test_neighbours_of_one_role_are_merged),
         T(test_dropped_blocks_leave_no_trace),

@@ -9,29 +9,12 @@
 
 #include "api/request.h"
 #include "base/buf.h"
-#include "base/json.h"
-
-#define MODEL "\"model\":\"m\",\"max_tokens\":5"
-#define HI "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
+#include "cases.h"
 
 static const char *cases_path;
 
-static const struct {
-    const char *name, *before, *after;
-} wrappers[] = {
-    {"body", "", ""},
-    {"messages", "{" MODEL ",\"messages\":", "}"},
-    {"user", "{" MODEL ",\"messages\":[{\"role\":\"user\",\"content\":", "}]}"},
-    {"assistant",
-     "{" MODEL ",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"},"
-     "{\"role\":\"assistant\",\"content\":",
-     "},{\"role\":\"user\",\"content\":\"more\"}]}"},
-    {"tools", "{" MODEL "," HI ",\"tools\":", "}"},
-    {"system", "{" MODEL "," HI ",\"system\":", "}"},
-};
-
 struct mode {
-    size_t wrapper;
+    int wrapper;
     struct request_options options;
 };
 
@@ -41,41 +24,16 @@ static struct mode mode_parse(char *words)
     char *state;
 
     for (char *word = strtok_r(words, " \n", &state); word; word = strtok_r(NULL, " \n", &state)) {
-        bool known = true;
-        if (strcmp(word, "strict") == 0) {
+        if (strcmp(word, "strict") == 0)
             mode.options.strict = true;
-        } else if (strcmp(word, "v26") == 0) {
+        else if (strcmp(word, "v26") == 0)
             mode.options.version = API_V26;
-        } else if (strcmp(word, "count") == 0) {
+        else if (strcmp(word, "count") == 0)
             mode.options.count_tokens = true;
-        } else {
-            known = false;
-            for (size_t i = 0; i < sizeof wrappers / sizeof *wrappers; i++)
-                if (strcmp(word, wrappers[i].name) == 0) {
-                    mode.wrapper = i;
-                    known = true;
-                }
-        }
-        if (!known)
+        else if ((mode.wrapper = cases_wrapper(word)) == CASES_NO_WRAPPER)
             fail_msg("%s: unknown word on an @ line: %s", cases_path, word);
     }
     return mode;
-}
-
-static void body_build(struct buf *body, const struct mode *mode, struct str json)
-{
-    buf_reset(body);
-    buf_cstr(body, wrappers[mode->wrapper].before);
-    for (size_t i = 0; i < json.n; i++) {
-        const char next = i + 1 < json.n ? json.s[i + 1] : '\0';
-        if (json.s[i] != '$' || !strchr("RBH", next) || next == '\0') {
-            buf_char(body, json.s[i]);
-            continue;
-        }
-        buf_cstr(body, next == 'R' ? MODEL "," HI : next == 'B' ? MODEL : HI);
-        i++;
-    }
-    buf_cstr(body, wrappers[mode->wrapper].after);
 }
 
 /* Returns 1 if the answer is not the expected one. */
@@ -86,7 +44,7 @@ static int check(const struct mode *mode, struct str json, const char *expected,
     struct err err = {0};
 
     buf_init(&body, 0);
-    body_build(&body, mode, json);
+    cases_body(&body, mode->wrapper, json);
     const struct message_request *request =
         request_decode(arena, buf_view(&body), &mode->options, &err);
     const char *answer = request ? "ok" : err.text;
