@@ -24,27 +24,31 @@ static inline void quantize_sums(int16_t halves[2], __m256i q)
     halves[1] = (int16_t)_mm256_extract_epi32(quads, 4);
 }
 
-static void quantize_group(struct acts *x, size_t lanes, size_t c, size_t g, const float *values)
+static inline float group_top(const float *values)
 {
     const __m256 sign = _mm256_set1_ps(-0.0f);
-    __m256 v[4], top = _mm256_setzero_ps();
-    for (size_t i = 0; i < 4; i++) {
-        v[i] = _mm256_loadu_ps(values + i * 8);
-        top = _mm256_max_ps(_mm256_andnot_ps(sign, v[i]), top);
-    }
-    float amax = sse_top(_mm_max_ps(_mm256_castps256_ps128(top), _mm256_extractf128_ps(top, 1)));
-    __m256 inverse = _mm256_set1_ps(amax > ACT_TINY ? 127 / amax : 0);
+    __m256 v[4];
+    for (size_t i = 0; i < 4; i++)
+        v[i] = _mm256_andnot_ps(sign, _mm256_loadu_ps(values + i * 8));
+    __m256 top = _mm256_max_ps(_mm256_max_ps(v[0], v[1]), _mm256_max_ps(v[2], v[3]));
+    return sse_top(_mm_max_ps(_mm256_castps256_ps128(top), _mm256_extractf128_ps(top, 1)));
+}
+
+static inline void quantize_group(struct acts *x, size_t lanes, size_t c, size_t g,
+                                  const float *values, float scale, float inverse)
+{
     __m256i n[4];
     for (size_t i = 0; i < 4; i++)
-        n[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
+        n[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(values + i * 8),
+                                               _mm256_set1_ps(inverse)));
     /* Packing works within halves, which leaves quads 0 2 4 6 1 3 5 7. */
     __m256i q = _mm256_packs_epi16(_mm256_packs_epi32(n[0], n[1]), _mm256_packs_epi32(n[2], n[3]));
     q = _mm256_permutevar8x32_epi32(q, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
     size_t at = acts_group_at(x, lanes, c, g);
     int16_t *halves = x->halves + 2 * at;
     quantize_sums(halves, q);
-    x->scale[at] = amax > ACT_TINY ? amax / 127 : 0;
-    x->sum[at] = x->scale[at] * (float)(halves[0] + halves[1]);
+    x->scale[at] = scale;
+    x->sum[at] = scale * (float)(halves[0] + halves[1]);
     int8_t *to = x->q + acts_at(x, lanes, c, g * ACT_GROUP);
     if (lanes == 1) {
         _mm256_storeu_si256((__m256i *)to, q);

@@ -22,19 +22,23 @@ static inline int32x4_t dot_add(int32x4_t sums, int8x16_t a, int8x16_t b)
 #endif
 }
 
-static void quantize_group(struct acts *x, size_t lanes, size_t c, size_t g, const float *values)
+static inline float group_top(const float *values)
 {
-    float32x4_t v[8], top = vdupq_n_f32(0);
-    for (size_t i = 0; i < 8; i++) {
-        v[i] = vld1q_f32(values + i * 4);
-        top = vmaxnmq_f32(vabsq_f32(v[i]), top);
-    }
-    float amax = vmaxnmvq_f32(top), inverse = amax > ACT_TINY ? 127 / amax : 0;
+    float32x4_t top = vdupq_n_f32(0);
+    for (size_t i = 0; i < ACT_GROUP; i += 4)
+        top = vmaxnmq_f32(vabsq_f32(vld1q_f32(values + i)), top);
+    return vmaxnmvq_f32(top);
+}
+
+static inline void quantize_group(struct acts *x, size_t lanes, size_t c, size_t g,
+                                  const float *values, float scale, float inverse)
+{
     int8_t bytes[ACT_GROUP];
     for (size_t i = 0; i < 8; i += 4) {
         int16x4_t n[4];
         for (size_t j = 0; j < 4; j++)
-            n[j] = vqmovn_s32(vcvtnq_s32_f32(vmulq_n_f32(v[i + j], inverse)));
+            n[j] = vqmovn_s32(vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(values + (i + j) * 4),
+                                                           inverse)));
         vst1_s8(bytes + i * 4, vqmovn_s16(vcombine_s16(n[0], n[1])));
         vst1_s8(bytes + i * 4 + 8, vqmovn_s16(vcombine_s16(n[2], n[3])));
     }
@@ -42,8 +46,8 @@ static void quantize_group(struct acts *x, size_t lanes, size_t c, size_t g, con
     int16_t *halves = x->halves + 2 * at;
     halves[0] = vaddlvq_s8(vld1q_s8(bytes));
     halves[1] = vaddlvq_s8(vld1q_s8(bytes + 16));
-    x->scale[at] = amax > ACT_TINY ? amax / 127 : 0;
-    x->sum[at] = x->scale[at] * (float)(halves[0] + halves[1]);
+    x->scale[at] = scale;
+    x->sum[at] = scale * (float)(halves[0] + halves[1]);
     int8_t *to = x->q + acts_at(x, lanes, c, g * ACT_GROUP);
     size_t step = lanes == 1 ? ACT_QUAD : lanes * ACT_QUAD;
     for (size_t quad = 0; quad < ACT_GROUP / ACT_QUAD; quad++)
