@@ -1,14 +1,16 @@
 /* body_attend.h - attention over half-float pages, in the vocabulary of a simd_*.h file.
  *
- * Each page of keys and of values is read and made floats once, for all query rows: keys turned to
- * [dim][position], so that a vector is a run of positions and scores never need adding across lanes;
- * values stay [position][dim]. Both products are then tiles of V_TILE_ROWS rows by 4 vectors held in
- * registers. The softmax streams: a row keeps its maximum and total so far, and what it gathered is
- * shrunk when a page brings a higher maximum.
+ * Each page of keys and of values is read once, for all query rows. For many rows it is made floats
+ * first: keys turned to [dim][position], so that a vector is a run of positions and scores never need
+ * adding across lanes; values stay [position][dim]. Both products are then tiles of V_TILE_ROWS rows
+ * by 4 vectors held in registers. For one tile of rows (decoding) that would not pay: it takes the
+ * half floats as they lie. The softmax streams: a row keeps its maximum and total so far, and what it
+ * gathered is shrunk when a page brings a higher maximum.
  *
  * The hard thing is what lies outside a row's range: scores there are replaced before anyone looks
  * at them, and values there are never multiplied (memory that holds no position yet may hold NaN). */
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "kernels/kernels.h"
@@ -17,6 +19,7 @@ enum { V_STEP = 4 * V_LANES };
 
 struct attend_state {
     size_t rows, dim, dim_padded;
+    bool few;                   /* one tile of rows, and a dim of whole tiles */
     float *page;                /* keys [dim][KV_PAGE] or values [KV_PAGE][dim_padded] */
     float *q;                   /* [rows][dim], scaled */
     float *sums;                /* [rows][dim_padded] */
@@ -36,6 +39,7 @@ static void attend_begin(struct attend_state *state, const struct attend *job)
     state->rows = job->rows;
     state->dim = dim;
     state->dim_padded = (dim + V_STEP - 1) / V_STEP * V_STEP;
+    state->few = job->rows <= V_TILE_ROWS && dim % V_STEP == 0;
     state->page = job->scratch;
     state->q = state->page + KV_PAGE * state->dim_padded;
     state->sums = state->q + rows * state->dim_padded;
@@ -66,29 +70,54 @@ static void attend_values(struct attend_state *state, const uint16_t *page, size
         f16_to_f32(state->page + p * state->dim_padded, page + p * state->dim, state->dim);
 }
 
-/* to[r][0..V_STEP) (+)= sum over i of a[r][i] * b[i][0..V_STEP), r < V_TILE_ROWS. */
+/* to[r][0..V_STEP) (+)= sum over i of a[r][i] * b[i][0..V_STEP), r < R; b is floats or halves. */
 __attribute__((always_inline)) static inline void
-attend_tile(float *to, size_t to_stride, const float *a, size_t a_stride, const float *b,
-            size_t b_stride, size_t n, bool accumulate)
+attend_tile(float *to, size_t to_stride, const float *a, size_t a_stride, const void *b,
+            size_t b_stride, size_t n, const bool accumulate, const bool halves, const size_t R)
 {
     vf sums[V_TILE_ROWS][4];
-    for (size_t r = 0; r < V_TILE_ROWS; r++) {
+    for (size_t r = 0; r < R; r++) {
         for (size_t j = 0; j < 4; j++)
             sums[r][j] = accumulate ? vf_load(to + r * to_stride + j * V_LANES) : vf_zero();
     }
     for (size_t i = 0; i < n; i++) {
         vf left[V_TILE_ROWS];
-        for (size_t r = 0; r < V_TILE_ROWS; r++)
+        for (size_t r = 0; r < R; r++)
             left[r] = vf_set1(a[r * a_stride + i]);
         for (size_t j = 0; j < 4; j++) {
-            vf right = vf_load(b + i * b_stride + j * V_LANES);
-            for (size_t r = 0; r < V_TILE_ROWS; r++)
+            size_t at = i * b_stride + j * V_LANES;
+            vf right = halves ? vf_load_half((const uint16_t *)b + at)
+                              : vf_load((const float *)b + at);
+            for (size_t r = 0; r < R; r++)
                 sums[r][j] = vf_fma(left[r], right, sums[r][j]);
         }
     }
-    for (size_t r = 0; r < V_TILE_ROWS; r++) {
+    for (size_t r = 0; r < R; r++) {
         for (size_t j = 0; j < 4; j++)
             vf_store(to + r * to_stride + j * V_LANES, sums[r][j]);
+    }
+}
+
+/* Scores of R rows at positions [begin, end), four at a time, straight from the page. */
+__attribute__((always_inline)) static inline void
+attend_scores_few(struct attend_state *state, const uint16_t *page, size_t begin, size_t end,
+                  const size_t R)
+{
+    for (size_t p = begin / 4 * 4; p < end; p += 4) {
+        vf sums[V_TILE_ROWS][4];
+        for (size_t r = 0; r < R; r++) {
+            for (size_t j = 0; j < 4; j++)
+                sums[r][j] = vf_zero();
+        }
+        for (size_t i = 0; i < state->dim; i += V_LANES) {
+            for (size_t j = 0; j < 4; j++) {
+                vf key = vf_load_half(page + (p + j) * state->dim + i);
+                for (size_t r = 0; r < R; r++)
+                    sums[r][j] = vf_fma(vf_load(state->q + r * state->dim + i), key, sums[r][j]);
+            }
+        }
+        for (size_t r = 0; r < R; r++)
+            vf_store_sums4(state->scores + r * KV_PAGE + p, sums[r]);
     }
 }
 
@@ -141,6 +170,32 @@ static void attend_range(const struct attend *job, size_t row, size_t n, size_t 
     *end = first < last ? last - start : 0;
 }
 
+static void attend_page_few(struct attend_state *state, const struct attend *job, size_t page)
+{
+    size_t begin, end, first, last, dim = state->dim;
+    attend_range(job, 0, job->rows, page, &begin, &end);
+    if (begin >= end)
+        return;
+    if (job->rows == 1)
+        attend_scores_few(state, job->k[page], begin, end, 1);
+    else
+        attend_scores_few(state, job->k[page], begin, end, V_TILE_ROWS);
+    for (size_t r = 0; r < job->rows; r++) {
+        attend_range(job, r, 1, page, &first, &last);
+        attend_softmax(state, r, first, last);
+    }
+    const float *weights = state->scores + begin;
+    for (size_t i = 0; i < dim; i += V_STEP) {
+        const uint16_t *values = job->v[page] + begin * dim + i;
+        if (job->rows == 1)
+            attend_tile(state->sums + i, dim, weights, KV_PAGE, values, dim, end - begin, true, true,
+                        1);
+        else
+            attend_tile(state->sums + i, dim, weights, KV_PAGE, values, dim, end - begin, true, true,
+                        V_TILE_ROWS);
+    }
+}
+
 static void attend_page(struct attend_state *state, const struct attend *job, size_t page)
 {
     size_t begin, end, from, to;
@@ -152,7 +207,7 @@ static void attend_page(struct attend_state *state, const struct attend *job, si
         attend_range(job, row, V_TILE_ROWS, page, &from, &to);
         for (size_t p = from / V_STEP * V_STEP; p < to; p += V_STEP)
             attend_tile(state->scores + row * KV_PAGE + p, KV_PAGE, state->q + row * state->dim,
-                        state->dim, state->page + p, KV_PAGE, state->dim, false);
+                        state->dim, state->page + p, KV_PAGE, state->dim, false, false, V_TILE_ROWS);
         for (size_t r = row; from < to && r < row + V_TILE_ROWS && r < job->rows; r++) {
             size_t first, last;
             attend_range(job, r, 1, page, &first, &last);
@@ -168,7 +223,7 @@ static void attend_page(struct attend_state *state, const struct attend *job, si
             attend_tile(state->sums + row * state->dim_padded + i, state->dim_padded,
                         state->scores + row * KV_PAGE + from, KV_PAGE,
                         state->page + from * state->dim_padded + i, state->dim_padded, to - from,
-                        true);
+                        true, false, V_TILE_ROWS);
     }
 }
 
@@ -182,7 +237,7 @@ static void attend(const struct attend *job)
         last = job->visible[r] > last ? job->visible[r] : last;
     }
     for (size_t page = first / KV_PAGE; page * KV_PAGE < last; page++)
-        attend_page(&state, job, page);
+        (state.few ? attend_page_few : attend_page)(&state, job, page);
     for (size_t r = 0; r < job->rows; r++) {
         for (size_t i = 0; i < state.dim; i++)
             job->out[r][i] = state.sums[r * state.dim_padded + i] / state.total[r];

@@ -86,6 +86,12 @@ static inline float vf_sum(vf x)
     return vaddvq_f32(x);
 }
 
+/* to[i] = the sum of x[i]. */
+static inline void vf_store_sums4(float *to, const vf x[4])
+{
+    vst1q_f32(to, vpaddq_f32(vpaddq_f32(x[0], x[1]), vpaddq_f32(x[2], x[3])));
+}
+
 static inline float vf_top(vf x)
 {
     return vmaxvq_f32(x);
