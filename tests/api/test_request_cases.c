@@ -1,4 +1,4 @@
-/* test_request_cases.c - every case of request_cases.txt: a body and exactly what it is answered. */
+/* test_request_cases.c - every case of request_cases.txt: a body and its exact answer. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* test_request_shapes.c - takes every object of request_shapes.txt apart: each key missing, each key
- * null, one key too many; so that no row of the field tables is without a test. */
+/* test_request_shapes.c - takes every object of request_shapes.txt apart: each key missing, each
+ * key null, one key too many; so that no row of the field tables is without a test. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
