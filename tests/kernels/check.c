@@ -23,7 +23,8 @@ float check_uniform(struct check *check, float size)
     return ((float)(rng_next(&check->rng) >> 40) * 0x1p-23f - 1) * size;
 }
 
-static void check_failed(struct check *check, const char *what, va_list args)
+__attribute__((format(printf, 2, 0))) static void check_failed(struct check *check,
+                                                               const char *what, va_list args)
 {
     if (check->failed++ >= PRINT_MAX)
         return;
