@@ -1,12 +1,21 @@
 //! The C ABI of pensieve_glue.h. Nothing here may unwind into C: a panic becomes an error.
 
+mod budget;
 mod json;
 mod python;
+mod source;
 mod template;
 
+use budget::Lost;
 use std::ffi::c_void;
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::Arc;
 use template::{Clock, ClockFn, Failure, Template};
+
+/// What a template may have in memory at a time: so much, and so much for each byte it is given.
+const MEMORY_MIN: usize = 128 << 20;
+const MEMORY_PER_BYTE: usize = 16;
 
 /// Bytes that belong to Rust until glue_text_free.
 #[repr(C)]
@@ -22,8 +31,10 @@ pub enum GlueResult {
     Failed = 2,
 }
 
-/// A hostile template nests values as deep as its fuel allows, and dropping them recurses.
-const STACK_BYTES: usize = 256 << 20;
+pub struct GlueTemplate {
+    template: Arc<Template>,
+    spent: AtomicBool,                  // it used up its budget once, and is not rendered again
+}
 
 /// # Safety
 /// s points to n bytes, or n is 0.
@@ -42,24 +53,41 @@ unsafe fn put(out: *mut GlueText, bytes: Vec<u8>) {
     *out = GlueText { s: Box::into_raw(bytes).cast(), n };
 }
 
-/// Runs f on a thread of its own, whose stack is reserved but not used up by ordinary templates.
-fn on_deep_stack<T: Send>(f: impl FnOnce() -> T + Send) -> Result<T, String> {
-    std::thread::scope(|scope| {
-        std::thread::Builder::new()
-            .stack_size(STACK_BYTES)
-            .spawn_scoped(scope, || catch_unwind(AssertUnwindSafe(f)).ok())
-            .map_err(|error| format!("no thread for the template: {error}"))?
-            .join()
-            .ok()
-            .flatten()
-            .ok_or_else(|| "the template engine failed".to_string())
-    })
+fn say(lost: &Lost) -> String {
+    match lost {
+        Lost::Panicked => "the template engine failed".into(),
+        Lost::Spent => "it takes too much memory or time".into(),
+        Lost::NoThread(error) => format!("no thread for it: {error}"),
+    }
 }
 
 /// A panic says what it was through the error it becomes, not on standard error.
 fn keep_quiet() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| std::panic::set_hook(Box::new(|_| {})));
+}
+
+fn compile(source: &[u8], bos: &[u8], eos: &[u8]) -> Result<GlueTemplate, String> {
+    let text = |bytes: &[u8]| {
+        String::from_utf8(bytes.to_vec()).map_err(|_| "it is not valid UTF-8".to_string())
+    };
+    let (source, bos, eos) = (text(source)?, text(bos)?, text(eos)?);
+    let memory = MEMORY_MIN + MEMORY_PER_BYTE * source.len();
+    let made = budget::run(memory, move || Template::new(&source, &bos, &eos));
+    let template = Arc::new(made.map_err(|lost| say(&lost))??);
+    Ok(GlueTemplate { template, spent: AtomicBool::new(false) })
+}
+
+fn render(glue: &GlueTemplate, context: &[u8], output_max: usize, clock: Clock) -> Result<Vec<u8>, Failure> {
+    if glue.spent.load(Relaxed) {
+        return Err(Failure::Failed("it took too much memory or time before".into()));
+    }
+    let (template, context) = (glue.template.clone(), context.to_vec());
+    let memory = MEMORY_MIN + MEMORY_PER_BYTE * context.len();
+    budget::run(memory, move || template.render(&context, output_max, clock)).unwrap_or_else(|lost| {
+        glue.spent.fetch_or(matches!(lost, Lost::Spent), Relaxed);
+        Err(Failure::Failed(say(&lost)))
+    })
 }
 
 /// # Safety
@@ -73,14 +101,13 @@ pub unsafe extern "C" fn glue_template_new(
     eos: *const u8,
     eos_n: usize,
     error: *mut GlueText,
-) -> *mut Template {
-    let text = |s, n| std::str::from_utf8(bytes_of(s, n)).map_err(|_| "it is not valid UTF-8".to_string());
+) -> *mut GlueTemplate {
+    let (source, bos, eos) = (bytes_of(source, source_n), bytes_of(bos, bos_n), bytes_of(eos, eos_n));
     let made = catch_unwind(|| {
         keep_quiet();
-        let (source, bos, eos) = (text(source, source_n)?, text(bos, bos_n)?, text(eos, eos_n)?);
-        on_deep_stack(|| Template::new(source, bos, eos))?
+        compile(source, bos, eos)
     });
-    match made.unwrap_or_else(|_| Err("the template engine failed".into())) {
+    match made.unwrap_or_else(|_| Err(say(&Lost::Panicked))) {
         Ok(template) => Box::into_raw(Box::new(template)),
         Err(text) => {
             put(error, text.into_bytes());
@@ -92,7 +119,7 @@ pub unsafe extern "C" fn glue_template_new(
 /// # Safety
 /// template comes from glue_template_new and is not used again; NULL is allowed.
 #[no_mangle]
-pub unsafe extern "C" fn glue_template_free(template: *mut Template) {
+pub unsafe extern "C" fn glue_template_free(template: *mut GlueTemplate) {
     if !template.is_null() {
         let template = Box::from_raw(template);
         let _ = catch_unwind(AssertUnwindSafe(|| drop(template)));
@@ -103,7 +130,7 @@ pub unsafe extern "C" fn glue_template_free(template: *mut Template) {
 /// As pensieve_glue.h says.
 #[no_mangle]
 pub unsafe extern "C" fn glue_template_render(
-    template: *const Template,
+    template: *const GlueTemplate,
     context: *const u8,
     context_n: usize,
     output_max: usize,
@@ -114,14 +141,12 @@ pub unsafe extern "C" fn glue_template_render(
     let template = &*template;
     let context = bytes_of(context, context_n);
     let clock = Clock { function: clock, context: clock_context as usize };
-    let rendered = catch_unwind(AssertUnwindSafe(|| {
-        on_deep_stack(move || template.render(context, output_max, clock))
-    }));
+    let rendered = catch_unwind(AssertUnwindSafe(|| render(template, context, output_max, clock)))
+        .unwrap_or_else(|_| Err(Failure::Failed(say(&Lost::Panicked))));
     let (result, bytes) = match rendered {
-        Ok(Ok(Ok(bytes))) => (GlueResult::Ok, bytes),
-        Ok(Ok(Err(Failure::Raised(text)))) => (GlueResult::Raised, text.into_bytes()),
-        Ok(Ok(Err(Failure::Failed(text)))) | Ok(Err(text)) => (GlueResult::Failed, text.into_bytes()),
-        Err(_) => (GlueResult::Failed, b"the template engine failed".to_vec()),
+        Ok(bytes) => (GlueResult::Ok, bytes),
+        Err(Failure::Raised(text)) => (GlueResult::Raised, text.into_bytes()),
+        Err(Failure::Failed(text)) => (GlueResult::Failed, text.into_bytes()),
     };
     put(out, bytes);
     result

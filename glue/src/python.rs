@@ -12,6 +12,7 @@ pub fn install(environment: &mut Environment) {
     environment.add_filter("escape", escape);
     environment.add_filter("int", int);
     environment.add_filter("float", float);
+    environment.remove_filter("pprint");        // takes the square of the depth, unpaid
     environment.add_test("iterable", is_iterable);
     environment.add_test("callable", |value: Value| value.kind() == ValueKind::Plain);
 }

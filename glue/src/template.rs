@@ -3,7 +3,7 @@
 //! The hard thing is likeness to Python: models saw prompts that jinja2 rendered, so what a template
 //! prints, its string methods and its JSON must come out the same. See `json` and `python`.
 
-use crate::{json, python};
+use crate::{json, python, source};
 use minijinja::value::{Kwargs, Value};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State};
 use std::collections::BTreeMap;
@@ -16,8 +16,6 @@ const FUEL_MIN: u64 = 1_000_000;
 const FUEL_MAX: u64 = 8_000_000;
 const FUEL_PER_BYTE: u64 = 4;
 const RECURSION_MAX: usize = 120;
-/// One tag's source. An expression's tree is at most about this deep, and is walked recursively.
-const TAG_BYTES_MAX: usize = 8 << 10;
 const NAME: &str = "template";
 
 /// As C's strftime of the current time: the bytes written, 0 if they don't fit.
@@ -108,54 +106,6 @@ fn tojson(state: &State, value: Value, indent: Option<Value>, options: Kwargs) -
     Ok(Value::from(text))
 }
 
-/// `{% generation %}` marks what a model is trained on and prints its body; minijinja has no such tag,
-/// so it becomes an `if true`, which trims white space the same way.
-fn without_generation_tags(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-
-    while let Some(begin) = rest.find("{%") {
-        let (before, tag) = rest.split_at(begin);
-        let Some(end) = tag.find("%}") else { break };
-        let inner = &tag[2..end];
-        let word = inner.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
-        out.push_str(before);
-        out.push_str("{%");
-        out.push_str(&match word {
-            "generation" => inner.replace(word, "if true"),
-            "endgeneration" => inner.replace(word, "endif"),
-            _ => inner.to_string(),
-        });
-        rest = &tag[end..];
-    }
-    out.push_str(rest);
-    out
-}
-
-/// The parser bounds nesting, but not how long `a + a + a ...` may be, whose tree is as deep as the
-/// expression is long.
-fn check_tags(source: &str) -> Result<(), String> {
-    let mut rest = source;
-
-    while let Some(begin) = rest.find('{') {
-        let tag = &rest[begin..];
-        let close = match tag.as_bytes().get(1) {
-            Some(b'%') => "%}",
-            Some(b'{') => "}}",
-            _ => {
-                rest = &tag[1..];
-                continue;
-            }
-        };
-        let end = tag.find(close).unwrap_or(tag.len());
-        if end > TAG_BYTES_MAX {
-            return Err(format!("a tag is longer than {TAG_BYTES_MAX} bytes"));
-        }
-        rest = &tag[end..];
-    }
-    Ok(())
-}
-
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
 
@@ -171,11 +121,10 @@ fn environment() -> Environment<'static> {
 
 impl Template {
     pub fn new(source: &str, bos: &str, eos: &str) -> Result<Template, String> {
-        let source = source.replace("\r\n", "\n").replace('\r', "\n");      // as jinja2's lexer does
-        check_tags(&source)?;
+        let source = source::prepare(source)?;
         let mut environment = environment();
         environment
-            .add_template_owned(NAME, without_generation_tags(&source))
+            .add_template_owned(NAME, source)
             .map_err(|error| error.to_string())?;
         Ok(Template { environment, bos: bos.into(), eos: eos.into() })
     }

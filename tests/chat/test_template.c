@@ -202,7 +202,7 @@ static void conversations_fixture(void **state)
 
 /* ---- hostile templates: named after what they do; CVE-2024-34359 and its kind ---- */
 
-enum { SECONDS_MAX = 5 };               /* with sanitizers, on a busy machine; it is 1 without */
+enum { SECONDS_MAX = 30 };              /* with sanitizers, on a busy machine; the glue gives up at 10 */
 
 static struct str repeated(struct arena *arena, const char *head, const char *unit, size_t n,
                            const char *tail)
@@ -246,6 +246,13 @@ static void hostile_templates_end_in_an_error(void **state)
         "{{ [0] * 10000000000 }}",
         "{% set ns = namespace(s='x') %}{% for i in range(64) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}"
         "{{ ns.s }}",
+        "{% set ns = namespace(s=[1]) %}{% for i in range(64) %}{% set ns.s = ns.s + ns.s %}{% endfor %}"
+        "{{ ns.s | length }}",
+        "{% set ns = namespace() %}{% set ns.ns = ns %}{{ ns | string }}",
+        "{% set ns = namespace() %}{% set ns.ns = [ns] %}{{ ns }}",
+        "{% set ns = namespace() %}{% set ns.ns = namespace() %}{% set a = ns.ns %}{% set a.a = a %}"
+        "{{ a | string }}",
+        "{% set n = namespace %}{% set a = n() %}{% set a.a = a %}{{ a | string }}",
         "{{ range(1000000000) | list | length }}",
         "{{ range(100000) | join('x' * 100000) }}",
         "{{ 'ab' | replace('', 'x' * 1000000) | replace('', 'x' * 1000000) }}",
@@ -346,8 +353,6 @@ static void nested_values_end(void **state)
         "{% set ns.x = ns.x | map('string') %}{% endfor %}{{ ns.x | list }}",
         "{% set ns = namespace(x=[1]) %}{% for i in range(99999) %}"
         "{% set ns.x = ns.x + [1] %}{% endfor %}{{ ns.x | length }}",
-        "{% set ns = namespace() %}{% set ns.ns = ns %}{{ ns }}{{ ns | tojson }}",
-        "{% set ns = namespace() %}{% set ns.ns = ns %}{{ ns == ns }}{{ ns | string }}",
     };
     for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
         struct arena *arena = arena_new(1 << 16);
