@@ -20,7 +20,7 @@
 struct thread_scratch {
     void *matmul;
     float *attend;
-    float *tile;                /* [rows_max][TILE_ROWS]: a task's matmul output before it is used */
+    float *tile;                /* [rows][weight rows]: a task's matmul output before it is used */
     const uint16_t **k, **v;    /* [pages_max]: a sequence's pages, for one layer and KV head */
 };
 
