@@ -1,15 +1,15 @@
 /* avx2.c - the table for AVX2 with FMA and F16C (every x86 server since 2013, and Zen).
  *
- * Without a dot product instruction, maddubs multiplies unsigned by signed bytes and adds pairs into
- * 16 bits. The hard thing is to stay within them for as long as possible before widening: 4-bit
- * weights (15 * 127 * 2 = 3810) for 8 steps, that is a whole group; 6-bit ones (63 * 127 * 2) for 2;
- * 8-bit ones (128 * 127 * 2) for 1. */
+ * Without a dot product instruction, maddubs multiplies unsigned by signed bytes and adds pairs
+ * into 16 bits. The hard thing is to stay within them for as long as possible before widening:
+ * 4-bit weights (15 * 127 * 2 = 3810) for 8 steps, that is a whole group; 6-bit ones (63 * 127 * 2)
+ * for 2; 8-bit ones (128 * 127 * 2) for 1. */
 #include "kernels/simd_avx2.h"
 
 #include "kernels/body_float.h"
 #include "kernels/body_attend.h"
 
-/* Of the 16-bit q8_0 products none has an offset: the sign goes over to the activations. */
+/* 8-bit weights stay signed: their sign goes over to the activations (tile_bytes). */
 enum { GEMM_Q8_BIAS = 0 };
 #include "kernels/body_gemm.h"
 
@@ -93,7 +93,7 @@ tile_nibbles(struct row_panel *rows, size_t row, const struct column_panel *x, s
     }
 }
 
-/* The sums of one group of 32-bit weights' products, for tiles whose sums are 32 bits wide. */
+/* Takes one group's sums, where they are 32 bits wide, into the totals. */
 __attribute__((always_inline)) static inline void
 tile_scale(__m256 *total, const __m256i *sums, const struct row_panel *rows, size_t row,
            const struct column_panel *x, size_t g, const size_t R, const size_t V)

@@ -1,8 +1,8 @@
 /* avx512.c - the table for AVX-512 with VNNI (Ice Lake, Sapphire Rapids, Zen 4 and later).
  *
  * vpdpbusd multiplies unsigned by signed bytes and adds four of them to 32 bits at once, so nothing
- * overflows and nothing needs widening. 8-bit weights are made unsigned by adding 128, which is taken
- * off again through the activations' sums: the sum starts at -128 * (sum of q), exactly. */
+ * overflows and nothing needs widening. 8-bit weights are made unsigned by adding 128, which is
+ * taken off again through the activations' sums: the sum starts at -128 * (sum of q), exactly. */
 #include "kernels/simd_avx512.h"
 
 #include "kernels/body_float.h"
@@ -58,16 +58,18 @@ group_dot(__m512i sums, const uint8_t *n, const int8_t *q, size_t step, bool hal
     return sums;
 }
 
-/* 6-bit weights: the products of two quads fit 16 bits, where the sixteen's own scale is applied. */
+/* 6-bit weights: the products of two quads fit 16 bits, where the sixteen's own scale is applied.
+ */
 __attribute__((always_inline)) static inline __m512i
 group_dot_q6(__m512i sums, const uint8_t *n, const int16_t sub[2][2], const int8_t *q, size_t step,
              bool half)
 {
     for (size_t quad = 0; quad < ACT_GROUP / ACT_QUAD; quad += 2) {
-        __m512i two = _mm512_add_epi16(
-            _mm512_maddubs_epi16(load_quad(n + quad * ACT_QUAD), load_columns(q + quad * step, half)),
-            _mm512_maddubs_epi16(load_quad(n + quad * ACT_QUAD + ACT_QUAD),
-                                 load_columns(q + quad * step + step, half)));
+        __m512i two =
+            _mm512_add_epi16(_mm512_maddubs_epi16(load_quad(n + quad * ACT_QUAD),
+                                                  load_columns(q + quad * step, half)),
+                             _mm512_maddubs_epi16(load_quad(n + quad * ACT_QUAD + ACT_QUAD),
+                                                  load_columns(q + quad * step + step, half)));
         sums = _mm512_dpwssd_epi32(sums, two, load_quad(sub[quad / 4]));
     }
     return sums;
@@ -131,7 +133,8 @@ static void tile16_bytes(struct row_panel *rows, size_t row, const struct column
     tile(rows, row, x, groups, TILE_BYTES, false);
 }
 
-static void tile8_q6(struct row_panel *rows, size_t row, const struct column_panel *x, size_t groups)
+static void tile8_q6(struct row_panel *rows, size_t row, const struct column_panel *x,
+                     size_t groups)
 {
     tile(rows, row, x, groups, TILE_Q6, true);
 }

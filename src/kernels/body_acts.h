@@ -1,5 +1,5 @@
-/* body_acts.h - quantising activations: which groups there are (whole ones, the end of a column, and
- * the columns that fill up the last panel), and their scales.
+/* body_acts.h - quantising activations: which groups there are (whole ones, the end of a column,
+ * and the columns that fill up the last panel), and their scales.
  *
  * The hard thing is latency: a group's numbers wait for its largest, and that for a division. So a
  * batch of groups first finds all its scales, and then converts. The file that includes this gives

@@ -1,14 +1,15 @@
 /* body_attend.h - attention over half-float pages, in the vocabulary of a simd_*.h file.
  *
  * Each page of keys and of values is read once, for all query rows. For many rows it is made floats
- * first: keys turned to [dim][position], so that a vector is a run of positions and scores never need
- * adding across lanes; values stay [position][dim]. Both products are then tiles of V_TILE_ROWS rows
- * by 4 vectors held in registers. For one tile of rows (decoding) that would not pay: it takes the
- * half floats as they lie. The softmax streams: a row keeps its maximum and total so far, and what it
- * gathered is shrunk when a page brings a higher maximum.
+ * first: keys turned to [dim][position], so that a vector is a run of positions and scores never
+ * need adding across lanes; values stay [position][dim]. Both products are then tiles of
+ * V_TILE_ROWS rows by 4 vectors held in registers. For one tile of rows (decoding) that would not
+ * pay: it takes the half floats as they lie. The softmax streams: a row keeps its maximum and total
+ * so far, and what it gathered is shrunk when a page brings a higher maximum.
  *
  * The hard thing is what lies outside a row's range: scores there are replaced before anyone looks
- * at them, and values there are never multiplied (memory that holds no position yet may hold NaN). */
+ * at them, and values there are never multiplied (memory that holds no position yet may hold NaN).
+ */
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
@@ -64,7 +65,8 @@ static void attend_keys(struct attend_state *state, const uint16_t *page, size_t
     }
 }
 
-static void attend_values(struct attend_state *state, const uint16_t *page, size_t begin, size_t end)
+static void attend_values(struct attend_state *state, const uint16_t *page, size_t begin,
+                          size_t end)
 {
     for (size_t p = begin; p < end; p++)
         f16_to_f32(state->page + p * state->dim_padded, page + p * state->dim, state->dim);
@@ -188,11 +190,11 @@ static void attend_page_few(struct attend_state *state, const struct attend *job
     for (size_t i = 0; i < dim; i += V_STEP) {
         const uint16_t *values = job->v[page] + begin * dim + i;
         if (job->rows == 1)
-            attend_tile(state->sums + i, dim, weights, KV_PAGE, values, dim, end - begin, true, true,
-                        1);
+            attend_tile(state->sums + i, dim, weights, KV_PAGE, values, dim, end - begin, true,
+                        true, 1);
         else
-            attend_tile(state->sums + i, dim, weights, KV_PAGE, values, dim, end - begin, true, true,
-                        V_TILE_ROWS);
+            attend_tile(state->sums + i, dim, weights, KV_PAGE, values, dim, end - begin, true,
+                        true, V_TILE_ROWS);
     }
 }
 
@@ -207,7 +209,8 @@ static void attend_page(struct attend_state *state, const struct attend *job, si
         attend_range(job, row, V_TILE_ROWS, page, &from, &to);
         for (size_t p = from / V_STEP * V_STEP; p < to; p += V_STEP)
             attend_tile(state->scores + row * KV_PAGE + p, KV_PAGE, state->q + row * state->dim,
-                        state->dim, state->page + p, KV_PAGE, state->dim, false, false, V_TILE_ROWS);
+                        state->dim, state->page + p, KV_PAGE, state->dim, false, false,
+                        V_TILE_ROWS);
         for (size_t r = row; from < to && r < row + V_TILE_ROWS && r < job->rows; r++) {
             size_t first, last;
             attend_range(job, r, 1, page, &first, &last);

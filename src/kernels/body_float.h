@@ -27,8 +27,8 @@ static void vf_store_n(float *at, vf x, size_t n)
 /* e^x with a relative error under 2e-7; 0 below where the result would be subnormal; x at most 88.
  *
  * e^x = 2^n * e^r with n the integer next to x / ln 2: adding 1.5 * 2^23 rounds to it and leaves it
- * in the low bits. ln 2 comes in two parts so that r is exact. e^r is its Taylor series to degree 7:
- * |r| <= 0.3466 makes the rest at most 0.3466^8 / 8! = 5e-9. */
+ * in the low bits. ln 2 comes in two parts so that r is exact. e^r is its Taylor series to degree
+ * 7: |r| <= 0.3466 makes the rest at most 0.3466^8 / 8! = 5e-9. */
 static inline vf vf_exp(vf x)
 {
     const vf magic = vf_set1(12582912.0f);
@@ -188,8 +188,8 @@ static void dequant_bf16(float *out, const void *row, size_t n)
         out[i] = bfloat_float(load_u16((const char *)row + 2 * i));
 }
 
-/* Asks for the memory that is FETCH_AHEAD further on than [at, at + bytes). Past the end of a matrix
- * that is the next one or nothing: a prefetch never faults. */
+/* Asks for the memory that is FETCH_AHEAD further on than [at, at + bytes). Past the end of a
+ * matrix that is the next one or nothing: a prefetch never faults. */
 enum { FETCH_AHEAD = 4096, FETCH_LINE = 64 };
 
 __attribute__((always_inline)) static inline void       /* gcc takes a call of it for no effect */
@@ -284,7 +284,8 @@ plain_floats(float *out, size_t out_stride, const struct matrix *w, const struct
         for (size_t j = 0; j < R; j++) {
             vf left = load_weights(row + j * w->row_bytes + i * bytes, quant);
             for (size_t c = 0; c < C; c++)
-                sums[c * R + j] = vf_fma(left, vf_load(x->f32 + c * x->stride + i), sums[c * R + j]);
+                sums[c * R + j] =
+                    vf_fma(left, vf_load(x->f32 + c * x->stride + i), sums[c * R + j]);
         }
     }
     for (size_t j = 0; j < R; j++) {
@@ -341,7 +342,7 @@ static void dequant_panel(float *rows, const struct matrix *w, size_t row, size_
             memcpy(rows + i * padded, source, n * sizeof *rows);
         memset(rows + i * padded + n, 0, (padded - n) * sizeof *rows);
     }
-    for (size_t i = rows_n; i % V_CHAINS || i % V_TILE_ROWS; i++)       /* to fill up the last tile */
+    for (size_t i = rows_n; i % V_CHAINS || i % V_TILE_ROWS; i++) /* to fill up the last tile */
         memset(rows + i * padded, 0, padded * sizeof *rows);
 }
 

@@ -1,10 +1,10 @@
 /* body_gemm.h - quantised weights times many columns: a real matrix product in int8.
  *
- * MATMUL_ROWS rows, PANEL_K numbers long, are unpacked to bytes in scratch once, and multiplied with
- * every panel of columns; that scratch and one column panel stay in the first caches. The file that
- * includes this gives the tiles: R rows by a panel's columns, summed over all groups in registers.
- * A tile broadcasts 4 weights of a row against a vector of 4 numbers of each of several columns, so
- * that each lane is one output and is never added to its neighbours.
+ * MATMUL_ROWS rows, PANEL_K numbers long, are unpacked to bytes in scratch once, and multiplied
+ * with every panel of columns; that scratch and one column panel stay in the first caches. The file
+ * that includes this gives the tiles: R rows by a panel's columns, summed over all groups in
+ * registers. A tile broadcasts 4 weights of a row against a vector of 4 numbers of each of several
+ * columns, so that each lane is one output and is never added to its neighbours.
  *
  * Before including: GEMM_Q8_BIAS, what is added to q8_0's weights to make them fit the tile's
  * multiplication (128 where it takes unsigned bytes, 0 where signed). */
@@ -17,8 +17,8 @@
 
 enum { PANEL_K = 2048, PANEL_GROUPS = PANEL_K / ACT_GROUP };
 
-/* w[i] = d * n[i] + m. q6_k has d * (sub[i / 16] * (n[i] - 32)) instead: sub as a pair of int16 each,
- * and in fix what makes up for the 32: the pair of -32 * sub. */
+/* w[i] = d * n[i] + m. q6_k has d * (sub[i / 16] * (n[i] - 32)) instead: sub as a pair of int16
+ * each, and in fix what makes up for the 32: the pair of -32 * sub. */
 struct row_panel {
     _Alignas(64) float tile[MATMUL_ROWS][ACT_LANES_MAX];
     float d[MATMUL_ROWS][PANEL_GROUPS], m[MATMUL_ROWS][PANEL_GROUPS];

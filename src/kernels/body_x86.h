@@ -3,8 +3,8 @@
  *
  * One column is bound by how fast memory gives the weights, so the work per byte is what counts.
  * Four rows go side by side, rows 0 and 2 in the lower and upper half of one vector, 1 and 3 in
- * another: then one conversion makes the scales of all four, and a shuffle within halves brings each
- * to its row.
+ * another: then one conversion makes the scales of all four, and a shuffle within halves brings
+ * each to its row.
  *
  * The file that includes this gives dot_add(sums, u, s) and dot_nibbles(u0, s0, u1, s1). */
 #include <math.h>
@@ -105,8 +105,8 @@ static inline __m256i load_twice(const int8_t *at)
     return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)at));
 }
 
-/* The rows of a tile are too many short streams for the hardware to follow; the tiles' bytes lie one
- * after another, so a group fetches as much as it uses, FETCH_AHEAD further on. */
+/* The rows of a tile are too many short streams for the hardware to follow; the tiles' bytes lie
+ * one after another, so a group fetches as much as it uses, FETCH_AHEAD further on. */
 __attribute__((always_inline)) static inline void
 fetch_tile(const struct plain_rows *rows, size_t at, size_t bytes)
 {
@@ -116,10 +116,11 @@ fetch_tile(const struct plain_rows *rows, size_t at, size_t bytes)
 /* The scales of one group of four rows: d0 m0 d1 m1 | d2 m2 d3 m3 (m is 0 where there is none). */
 static inline __m256 load_scales(const struct plain_rows *rows, size_t at, bool has_m)
 {
-    __m128i halves = has_m ? _mm_setr_epi32(load_i32(rows->row[0] + at), load_i32(rows->row[1] + at),
-                                            load_i32(rows->row[2] + at), load_i32(rows->row[3] + at))
-                           : _mm_setr_epi32(load_i16(rows->row[0] + at), load_i16(rows->row[1] + at),
-                                            load_i16(rows->row[2] + at), load_i16(rows->row[3] + at));
+    __m128i halves = has_m
+                         ? _mm_setr_epi32(load_i32(rows->row[0] + at), load_i32(rows->row[1] + at),
+                                          load_i32(rows->row[2] + at), load_i32(rows->row[3] + at))
+                         : _mm_setr_epi32(load_i16(rows->row[0] + at), load_i16(rows->row[1] + at),
+                                          load_i16(rows->row[2] + at), load_i16(rows->row[3] + at));
     return _mm256_cvtph_ps(halves);
 }
 
@@ -225,7 +226,8 @@ static inline void q6_groups(__m256i n[4], const uint8_t *low, const uint8_t *hi
     __m256i l0 = _mm256_loadu_si256((const __m256i *)low);
     __m256i l1 = _mm256_loadu_si256((const __m256i *)(low + 32));
     __m256i h = _mm256_loadu_si256((const __m256i *)high);
-    __m256i bits[4] = {_mm256_slli_epi16(h, 4), _mm256_slli_epi16(h, 2), h, _mm256_srli_epi16(h, 2)};
+    __m256i bits[4] = {_mm256_slli_epi16(h, 4), _mm256_slli_epi16(h, 2), h,
+                       _mm256_srli_epi16(h, 2)};
     __m256i nibbles[4] = {l0, l1, _mm256_srli_epi16(l0, 4), _mm256_srli_epi16(l1, 4)};
     for (size_t g = 0; g < 4; g++)
         n[g] = _mm256_or_si256(_mm256_and_si256(nibbles[g], mask), _mm256_and_si256(bits[g], top));
@@ -270,8 +272,9 @@ plain_q6_k(float *out, size_t out_stride, const struct matrix *w, const struct a
                     __m256i q = _mm256_loadu_si256(
                         (const __m256i *)(x->q + c * x->k_padded + group * ACT_GROUP));
                     __m256i dot = _mm256_madd_epi16(_mm256_maddubs_epi16(n[g], q), scale);
-                    part[c] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot),
-                                              _mm256_set1_ps(x->scale[c * groups + group]), part[c]);
+                    part[c] =
+                        _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot),
+                                        _mm256_set1_ps(x->scale[c * groups + group]), part[c]);
                 }
             }
         }
@@ -302,8 +305,8 @@ plain_columns(float *out, size_t out_stride, const struct matrix *w, const struc
     }
 }
 
-static void matmul_plain(float *out, size_t out_stride, const struct matrix *w, const struct acts *x,
-                         size_t row_begin, size_t row_end)
+static void matmul_plain(float *out, size_t out_stride, const struct matrix *w,
+                         const struct acts *x, size_t row_begin, size_t row_end)
 {
     switch (x->columns) {
     case 1: plain_columns(out, out_stride, w, x, row_begin, row_end, 1); break;

@@ -72,8 +72,8 @@ struct kernels {
 
     /* out = x / sqrt(mean(x^2) + eps) * w; out may be x. */
     void (*rmsnorm)(float *out, const float *x, const float *w, size_t n, float eps);
-    /* Rotates pairs (adjacent: x[2i], x[2i+1]; else the halves x[i], x[i + rotary/2]) of one head by
-     * the angle whose cos and sin are given, [rotary / 2] each. */
+    /* Rotates pairs (adjacent: x[2i], x[2i+1]; else the halves x[i], x[i + rotary/2]) of one head
+     * by the angle whose cos and sin are given, [rotary / 2] each. */
     void (*rope)(float *x, const float *cos, const float *sin, size_t rotary, bool adjacent);
     void (*silu_mul)(float *gate, const float *up, size_t n);   /* gate = silu(gate) * up */
     void (*add)(float *x, const float *y, size_t n);            /* x += y */
@@ -84,7 +84,8 @@ struct kernels {
     float (*softmax_exp)(float *x, size_t n);
 };
 
-/* name: NULL for the best this CPU can run. ERR_USAGE names what can be had. The table is static. */
+/* name: NULL for the best this CPU can run. ERR_USAGE names what can be had. The table is static.
+ */
 const struct kernels *kernels_select(const char *name, struct err *err);
 /* The i-th table of this build that this CPU can run, scalar first; NULL past the end. */
 const struct kernels *kernels_nth(size_t i);

@@ -1,8 +1,8 @@
 /* neon.c - the tables for 64-bit ARM: compiled once for every such CPU, and once more with
  * NEON_DOTPROD for those that have the dot product instructions (2018 and later; Apple, Graviton).
  *
- * ARM multiplies signed by signed bytes, so no weight needs an offset. Without SDOT, two products of
- * bytes fit 16 bits (128 * 127 * 2) before they are added in pairs to 32. */
+ * ARM multiplies signed by signed bytes, so no weight needs an offset. Without SDOT, two products
+ * of bytes fit 16 bits (128 * 127 * 2) before they are added in pairs to 32. */
 #include "kernels/simd_neon.h"
 
 #include "kernels/body_float.h"
@@ -63,8 +63,8 @@ static inline int8x16_t load_quad(const uint8_t *at)
     return vreinterpretq_s8_s32(vdupq_n_s32(quad));
 }
 
-/* R rows by V vectors of 4 columns. 6-bit weights lose their offset when they are loaded, and get the
- * scale of their 16 before the halves of a group meet. */
+/* R rows by V vectors of 4 columns. 6-bit weights lose their offset when they are loaded, and get
+ * the scale of their 16 before the halves of a group meet. */
 __attribute__((always_inline)) static inline void
 tile(struct row_panel *rows, size_t row, const struct column_panel *x, size_t groups,
      const bool q6, const size_t R, const size_t V)
@@ -123,7 +123,8 @@ static void tile16(struct row_panel *rows, size_t row, const struct column_panel
     tile(rows, row, x, groups, false, 3, 4);
 }
 
-static void tile8_q6(struct row_panel *rows, size_t row, const struct column_panel *x, size_t groups)
+static void tile8_q6(struct row_panel *rows, size_t row, const struct column_panel *x,
+                     size_t groups)
 {
     tile(rows, row, x, groups, true, 4, 2);
 }
@@ -172,7 +173,8 @@ plain_group(const uint8_t *row, size_t g, const enum quant quant)
         const int8x16_t high_shift = vdupq_n_s8((int8_t)(-2 * (int)(g % 4)));
         const int8x16_t low_shift = vdupq_n_s8(g % 4 < 2 ? 0 : -4);
         for (size_t i = 0; i < 2; i++) {
-            uint8x16_t bits = vandq_u8(vshlq_u8(vld1q_u8(high + i * 16), high_shift), vdupq_n_u8(3));
+            uint8x16_t bits =
+                vandq_u8(vshlq_u8(vld1q_u8(high + i * 16), high_shift), vdupq_n_u8(3));
             uint8x16_t nibbles = vandq_u8(vshlq_u8(vld1q_u8(low + i * 16), low_shift),
                                           vdupq_n_u8(15));
             uint8x16_t both = vorrq_u8(nibbles, vshlq_n_u8(bits, 4));

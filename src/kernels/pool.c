@@ -36,7 +36,7 @@ struct worker {
 struct pool {
     _Alignas(CACHE_LINE) _Atomic uint64_t state;
     _Alignas(CACHE_LINE) _Atomic size_t next;
-    _Alignas(CACHE_LINE) size_t tasks;      /* this and the next two are still while OPEN or joined */
+    _Alignas(CACHE_LINE) size_t tasks; /* this and the next two are still while OPEN or joined */
     void (*fn)(void *context, size_t task, unsigned thread);
     void *context;
     _Alignas(CACHE_LINE) pthread_mutex_t mutex;

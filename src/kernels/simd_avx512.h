@@ -133,8 +133,10 @@ static inline vf vf_zero_below(vf value, vf x, float limit)
 /* Even and odd elements of 2 * V_LANES floats, and back. */
 static inline void vf_load2(const float *at, vf *even, vf *odd)
 {
-    const __m512i evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    const __m512i odds = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    const __m512i evens =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i odds =
+        _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
     vf a = vf_load(at), b = vf_load(at + 16);
     *even = _mm512_permutex2var_ps(a, evens, b);
     *odd = _mm512_permutex2var_ps(a, odds, b);
@@ -143,7 +145,8 @@ static inline void vf_load2(const float *at, vf *even, vf *odd)
 static inline void vf_store2(float *at, vf even, vf odd)
 {
     const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-    const __m512i high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    const __m512i high =
+        _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
     vf_store(at, _mm512_permutex2var_ps(even, low, odd));
     vf_store(at + 16, _mm512_permutex2var_ps(even, high, odd));
 }

@@ -1,4 +1,5 @@
-/* simd_neon.h - the vocabulary of simd_avx2.h and simd_sse.h for 64-bit ARM: vectors of 4 floats. */
+/* simd_neon.h - the vocabulary of simd_avx2.h and simd_sse.h for 64-bit ARM: vectors of 4 floats.
+ */
 #ifndef PENSIEVE_KERNELS_SIMD_NEON_H
 #define PENSIEVE_KERNELS_SIMD_NEON_H
 

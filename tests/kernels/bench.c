@@ -32,8 +32,8 @@ struct product {
 
 static void product_run(struct product *product)
 {
-    product->table->matmul[product->w.quant](product->out, product->w.rows, &product->w, &product->x,
-                                             0, product->w.rows, product->scratch);
+    product->table->matmul[product->w.quant](product->out, product->w.rows, &product->w,
+                                             &product->x, 0, product->w.rows, product->scratch);
 }
 
 static double product_seconds(struct product *product)
@@ -92,8 +92,9 @@ static void bench_product(struct check *check, enum quant quant, uint32_t rows, 
     double seconds = product_seconds(&product);
     double macs = (double)rows * cols * (double)columns;
     printf("%-12s matmul %-5s %6ux%-5u %4zu columns %10.1f us %8.2f GMAC/s %7.2f GB/s"
-           "  (quantising %5.1f us)\n", check->table->isa, quants[quant].name, rows, cols, columns,
-           seconds * 1e6, macs / seconds * 1e-9, rows * (double)product.w.row_bytes / seconds * 1e-9,
+           "  (quantising %5.1f us)\n",
+           check->table->isa, quants[quant].name, rows, cols, columns, seconds * 1e6,
+           macs / seconds * 1e-9, rows * (double)product.w.row_bytes / seconds * 1e-9,
            quantize * 1e6);
     free(product.scratch);
     free(product.out);

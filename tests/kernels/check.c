@@ -1,7 +1,8 @@
 /* check.c - every entry of every table this CPU can run, against the scalar one, over random shapes
  * and tails; and the scalar one against the formulas in double precision.
  *
- * check [--seed N] [--isa NAME] [--rounds N] [--bench]. A failure names the seed that repeats it. */
+ * check [--seed N] [--isa NAME] [--rounds N] [--bench]. A failure names the seed that repeats it.
+ */
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -32,8 +32,8 @@ static void check_row(struct check *check, const struct attend *job, size_t row)
         for (size_t p = first; p < visible; p++)
             want += weights[p] / total *
                     half_float(job->v[p / KV_PAGE][p % KV_PAGE * job->head_dim + i]);
-        /* Values are within +-1. A score of size s is off by s * 2^-24 or so, and so is its weight's
-         * relative error; scores here reach 30. */
+        /* Values are within +-1. A score of size s is off by s * 2^-24 or so, and so is its
+         * weight's relative error; scores here reach 30. */
         check_near(check, job->out[row][i], want, 1e-5,
                    "attend, %zu rows, dim %zu: row %zu sees %zu..%zu, number %zu", job->rows,
                    job->head_dim, row, first, visible, i);
@@ -49,7 +49,8 @@ static void fill_ranges(struct check *check, uint32_t *first, uint32_t *visible,
         size_t queries = rows < positions ? rows : positions;
         visible[r] = (uint32_t)(causal ? positions - queries + 1 + r * queries / rows
                                        : check_random(check, 1, positions));
-        first[r] = (uint32_t)(check_random(check, 0, 2) ? 0 : check_random(check, 0, visible[r] - 1));
+        first[r] =
+            (uint32_t)(check_random(check, 0, 2) ? 0 : check_random(check, 0, visible[r] - 1));
     }
 }
 

@@ -36,7 +36,8 @@ static void check_rmsnorm(struct check *check, size_t n)
 
 static void check_rope(struct check *check, size_t half, bool adjacent)
 {
-    float *x = uniform_floats(check, 2 * half + 1, 3), *was = check_alloc((2 * half + 1) * sizeof *was);
+    float *x = uniform_floats(check, 2 * half + 1, 3),
+          *was = check_alloc((2 * half + 1) * sizeof *was);
     float *angles = uniform_floats(check, half, 3), *c = check_alloc(half * sizeof *c);
     float *s = check_alloc(half * sizeof *s);
     memcpy(was, x, (2 * half + 1) * sizeof *was);
@@ -103,7 +104,8 @@ static void check_softmax(struct check *check, size_t n)
 static void check_from_half(struct check *check)
 {
     enum { HALVES = 65536 };
-    uint16_t *halves = check_alloc(HALVES * sizeof *halves), *back = check_alloc(HALVES * sizeof *back);
+    uint16_t *halves = check_alloc(HALVES * sizeof *halves),
+             *back = check_alloc(HALVES * sizeof *back);
     float *floats = check_alloc(HALVES * sizeof *floats);
     for (size_t i = 0; i < HALVES; i++)
         halves[i] = (uint16_t)i;

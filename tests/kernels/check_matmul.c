@@ -102,8 +102,8 @@ void check_formats(struct check *check)
         check->table->dequant[quant](out, (const uint8_t *)w.data + w.row_bytes, cols);
         for (size_t i = 0; i < cols; i++) {
             double want = weight(&w, 1, i);
-            check_near(check, out[i], want, 1e-6 + 1e-6 * fabs(want), "dequant %s, number %zu of %u",
-                       quants[quant].name, i, cols);
+            check_near(check, out[i], want, 1e-6 + 1e-6 * fabs(want),
+                       "dequant %s, number %zu of %u", quants[quant].name, i, cols);
         }
         free(out);
         check_matrix_free(&w);
@@ -140,12 +140,12 @@ static void check_acts(struct check *check, const struct acts *x)
     }
 }
 
-/* What the product should be, and how far off it may be. All tables take the same steps in integers;
- * they differ in the order of float additions. Each of `terms` additions rounds to 2^-24 of a partial
- * sum that is at most sum |w| |x|; taking the row's largest |w| also covers terms that cancel within
- * a group (d * n against m). */
-static void product(const struct matrix *w, size_t row, const struct acts *x, size_t c, double *want,
-                    double *tolerance)
+/* What the product should be, and how far off it may be. All tables take the same steps in
+ * integers; they differ in the order of float additions. Each of `terms` additions rounds to 2^-24
+ * of a partial sum that is at most sum |w| |x|; taking the row's largest |w| also covers terms that
+ * cancel within a group (d * n against m). */
+static void product(const struct matrix *w, size_t row, const struct acts *x, size_t c,
+                    double *want, double *tolerance)
 {
     size_t lanes = acts_lanes(x->columns);
     double sum = 0, most = 0, size = 0;
