@@ -103,7 +103,7 @@ static bool check_host(struct exchange *ex, struct err *err)
         return true;
     return err_set(err, ERR_FORBIDDEN,
                    "host: \"%s\" is not a name of this server; if it should be, allow it with "
-                   "--allowed-hosts", shown(text, host));
+                   "--allow-host", shown(text, host));
 }
 
 static bool check_origin(struct exchange *ex, struct err *err)
@@ -118,7 +118,7 @@ static bool check_origin(struct exchange *ex, struct err *err)
     if (!origin_allowed(&ex->server->origin_rules, origin))
         return err_set(err, ERR_FORBIDDEN,
                        "origin: pages of \"%s\" may not use this server; if they should, allow "
-                       "them with --allowed-origins", shown(text, origin));
+                       "them with --allow-origin", shown(text, origin));
     ex->cors_origin = origin;
     return true;
 }

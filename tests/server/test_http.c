@@ -183,7 +183,6 @@ static void test_malformed(void **state)
         {STR("GET / HTTP/1.2\r\n\r\n"), ERR_INVALID},
         {STR("GET / HTTP/11.1\r\n\r\n"), ERR_INVALID},
         {STR("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), ERR_INVALID},
-        {STR("GET  / HTTP/1.1\r\n\r\n"), ERR_INVALID},
         {STR("G\xC3\x89T / HTTP/1.1\r\n\r\n"), ERR_INVALID},
         {STR("get / HTTP/1.1\r\n\r\n"), ERR_INVALID},
         {STR("\x16\x03\x01\x02\x00\x01\x00\x01\xFC\x03\x03"), ERR_INVALID},    /* TLS */
