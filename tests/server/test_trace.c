@@ -44,7 +44,7 @@ static const char *only_file(const char *dir)
 static void expect_in(const char *text, const char *part)
 {
     if (!strstr(text, part))
-        fail_msg("\"%.80s\" is not in the trace:\n%.4000s", part, text);
+        fail_msg("the trace lacks \"%s\"", part);
 }
 
 static void test_trace(void **state)
