@@ -26,11 +26,11 @@ STOP_SECONDS = 20.0
 class Server:
     """One running pensieve. `output` is all that it has printed so far, stdout and stderr."""
 
-    def __init__(self, *flags, port=0, env=None):
+    def __init__(self, *flags, port=0, model=MODEL, env=None):
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PENSIEVE_")}
         environment["XDG_CONFIG_HOME"] = "/nonexistent"  # no configuration of the caller's own
         environment.update(env or {})
-        command = [str(BINARY), "serve", "--model", str(MODEL), "--port", str(port), *map(str, flags)]
+        command = [str(BINARY), "serve", "--model", str(model), "--port", str(port), *map(str, flags)]
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             env=environment,

@@ -7,6 +7,7 @@ import re
 import time
 
 import pytest
+from conftest import ROOT
 from support import sse
 
 MODEL = "claude-3-sonnet-20240229"
@@ -19,8 +20,8 @@ def prompt_about(topic):
 
 
 def words(n):
-    """Some n tokens of text that begins like no other test's, so that no cached prefix helps."""
-    return " ".join(f"{i} {TOPICS[i * 7 % len(TOPICS)]}" for i in range(n // 3))
+    """A text of about n tokens."""
+    return " ".join(f"{i} {TOPICS[i * 7 % len(TOPICS)]}" for i in range(n // 5))
 
 
 def greedy(messages, **fields):
@@ -47,28 +48,48 @@ def at_once(function, items):
 # --- many at once ----------------------------------------------------------------------------------
 
 
-def test_64_streams_at_once_say_what_each_says_alone(wire):
-    bodies = [greedy(prompt_about(topic)) for topic in TOPICS]
+def test_64_streams_at_once_are_whole(wire):
+    bodies = [greedy(prompt_about(topic), max_tokens=12) for topic in TOPICS]
     alone = [stream_of(wire, body) for body in bodies]
     together = at_once(lambda i: stream_of(wire, bodies[i % len(bodies)]), range(64))
     assert len({message["id"] for message in together}) == 64
     for i, message in enumerate(together):
         single = alone[i % len(bodies)]
+        assert message["usage"]["input_tokens"] == single["usage"]["input_tokens"]
+        assert message["stop_reason"] in ("max_tokens", "end_turn")
+        # The last bits of a sum depend on how many tokens are multiplied at once, and so may a
+        # choice between words that are as good as equal; rarely the first one.
+        assert sse.text_of(message)[:3] == sse.text_of(single)[:3], TOPICS[i % len(bodies)]
+
+
+@pytest.fixture(scope="module")
+def exact(start_server):
+    """A tiny model of random numbers, and kernels that add up in one order whatever the company:
+    what a sequence says must be the same to the last bit."""
+    model = ROOT / "tests/golden/tiny/llama31_untied/f16.gguf"
+    return start_server("--cpu", "scalar", model=model).wire
+
+
+def test_64_streams_at_once_say_what_each_says_alone(exact):
+    bodies = [greedy(prompt_about(topic), max_tokens=40) for topic in TOPICS]
+    alone = [stream_of(exact, body) for body in bodies]
+    assert len({sse.text_of(message) for message in alone}) == len(TOPICS)
+    together = at_once(lambda i: stream_of(exact, bodies[i % len(bodies)]), range(64))
+    for i, message in enumerate(together):
+        single = alone[i % len(bodies)]
         for key in ("content", "stop_reason"):
-            assert message[key] == single[key], TOPICS[i % len(bodies)]
+            assert message[key] == single[key]
         for key in ("input_tokens", "output_tokens"):
             assert message["usage"][key] == single["usage"][key]
 
 
-def test_streams_and_json_answers_of_different_lengths_do_not_mix(wire):
+def test_streams_and_json_answers_of_different_lengths_do_not_mix(exact):
     def run(i):
         body = greedy(prompt_about(TOPICS[i]), max_tokens=1 + 7 * i)
-        if i % 2:
-            return wire.post(body).json()
-        return stream_of(wire, body)
+        return exact.post(body).json() if i % 2 else stream_of(exact, body)
 
-    alone = [run(i) for i in range(8)]
-    together = at_once(run, range(8))
+    alone = [run(i) for i in range(16)]
+    together = at_once(run, range(16))
     assert [m["content"] for m in together] == [m["content"] for m in alone]
     assert [m["usage"]["output_tokens"] for m in together] == [
         m["usage"]["output_tokens"] for m in alone]
@@ -111,11 +132,11 @@ def test_1000_waiting_streams_cost_little(start_server):
         response = connection.getresponse()
         assert response.status == 200, response.read()
         assert response.readline() == b"event: message_start\n"
-    assert running(wire) == 1000
+    wait_until(wire, 1000, 5)
     used = resident() - before
     for connection in waiting:
         connection.close()
-    wait_until_idle(wire, 10)
+    wait_until(wire, 0, 10)
     assert used < 64 << 20, f"{used >> 20} MiB"
 
 
@@ -130,7 +151,7 @@ def impatient(start_server):
 
 
 def test_life_signs_while_a_long_prompt_is_read(impatient):
-    body = greedy([{"role": "user", "content": words(3000)}], max_tokens=4)
+    body = greedy([{"role": "user", "content": words(2000)}], max_tokens=4)
     arrivals = list(impatient.stream(body))
     names = [(at, line[7:-1].decode()) for at, line in arrivals if line.startswith(b"event: ")]
     message = sse.read(b"".join(line for _, line in arrivals), keepalive=True)
@@ -140,7 +161,7 @@ def test_life_signs_while_a_long_prompt_is_read(impatient):
     first_text = next(
         at for (at, line) in arrivals
         if line.startswith(b"data: ") and json.loads(line[6:]).get("delta", {}).get("text"))
-    assert first_text > 0.8, "the prompt was read too quickly to test anything"
+    assert first_text > 0.6, "the prompt was read too quickly to test anything"
     quiet = [at for at, _ in names if at <= first_text]
     assert max(b - a for a, b in zip(quiet, quiet[1:])) < 1.0, "a silence"
     assert sum(name == "ping" for at, name in names if at < first_text) >= 3
@@ -155,17 +176,20 @@ def test_a_short_prompt_needs_no_life_signs(wire):
     assert all(texts)
 
 
-def test_short_prompts_overtake_a_long_one(impatient):
-    """Prefill goes in chunks, and a chunk does not stop the others' tokens."""
-    body = greedy([{"role": "user", "content": "Overtake. " + words(3000)}], max_tokens=1)
-    long = impatient.stream(body)
-    head = b"".join(until(long, b"event: message_start\n"))
-    short = stream_of(impatient, greedy(prompt_about("salt"), max_tokens=4), keepalive=True)
-    assert short["usage"]["output_tokens"] == 4
-    left = time.monotonic()
-    rest = b"".join(line for _, line in long)
-    assert time.monotonic() - left > 0.2, "the long prompt was read first"
-    assert sse.read(head + rest, keepalive=True)["usage"]["output_tokens"] == 1
+def test_a_long_prompt_does_not_stop_the_tokens_of_others(impatient):
+    """Prefill goes in chunks, and after each the running answers get their next token."""
+    body = greedy([{"role": "user", "content": "Write a very long story about the sea."}],
+                  max_tokens=2000)
+    running_stream = impatient.stream(body)
+    list(until(running_stream, b"event: content_block_delta\n"))
+    long = impatient.stream(greedy([{"role": "user", "content": "Then " + words(2000)}]))
+    list(until(long, b"event: message_start\n"))
+    tokens, begin = 0, time.monotonic()
+    while time.monotonic() - begin < 0.5:
+        tokens += next(running_stream)[1] == b"event: content_block_delta\n"
+    running_stream.close()
+    long.close()
+    assert tokens >= 3
 
 
 # --- a full context --------------------------------------------------------------------------------
@@ -187,7 +211,7 @@ def story(n):
 
 
 def test_prompt_over_the_context_is_refused_with_both_numbers(small):
-    messages = story(900)
+    messages = story(600)
     for stream in (False, True):
         answer = small.post(greedy(messages, stream=stream))
         assert answer.status == 400, answer.body
@@ -201,7 +225,7 @@ def test_prompt_over_the_context_is_refused_with_both_numbers(small):
 
 
 def test_the_whole_context_can_be_used_and_then_it_is_full(small):
-    messages = story(150)
+    messages = story(120)
     prompt = count_of(small, messages)
     assert prompt < CONTEXT - 30
     for stream in (False, True):
@@ -214,7 +238,7 @@ def test_the_whole_context_can_be_used_and_then_it_is_full(small):
 
 
 def test_max_tokens_that_just_fits_is_max_tokens(small):
-    messages = story(150)
+    messages = story(120)
     left = CONTEXT - count_of(small, messages)
     message = small.post(greedy(messages, max_tokens=left)).json()
     assert message["usage"]["output_tokens"] == left
@@ -235,39 +259,38 @@ def running(wire):
     return model["running"] + model["queued"]
 
 
-def wait_until_idle(wire, seconds):
+def wait_until(wire, n, seconds):
+    """How long it takes until n sequences are there."""
     begin = time.monotonic()
-    while running(wire):
-        assert time.monotonic() - begin < seconds, "still running"
+    while running(wire) != n:
+        assert time.monotonic() - begin < seconds, f"{running(wire)} sequences, not {n}"
         time.sleep(0.005)
     return time.monotonic() - begin
 
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_client_that_goes_frees_its_sequence(wire, stream):
-    wait_until_idle(wire, 10)
+    wait_until(wire, 0, 10)
     body = greedy([{"role": "user", "content": "Write a very long story about the sea."}],
                   max_tokens=4000, stream=stream)
     if stream:
         lines = wire.stream(body)
         list(until(lines, b"event: content_block_delta\n"))
-        assert running(wire) == 1
+        wait_until(wire, 1, 2)
         lines.close()
     else:
         connection = http.client.HTTPConnection(wire.host, wire.port)
         connection.request("POST", "/v1/messages", json.dumps(body), wire.headers(None))
-        begin = time.monotonic()
-        while not running(wire):
-            assert time.monotonic() - begin < 5
+        wait_until(wire, 1, 2)
         connection.close()
-    assert wait_until_idle(wire, 2.0) < 0.5
+    assert wait_until(wire, 0, 2.0) < 0.5
 
 
 def test_client_that_goes_while_its_prompt_is_read(impatient):
-    wait_until_idle(impatient, 20)
+    wait_until(impatient, 0, 20)
     lines = impatient.stream(
-        greedy([{"role": "user", "content": "Leave. " + words(4000)}], max_tokens=4))
+        greedy([{"role": "user", "content": "Leave " + words(4000)}], max_tokens=4))
     next(lines)
-    assert running(impatient) == 1
+    wait_until(impatient, 1, 2)
     lines.close()
-    assert wait_until_idle(impatient, 3.0) < 1.0
+    assert wait_until(impatient, 0, 3.0) < 1.0
