@@ -37,7 +37,8 @@ bool connection_over_limit(const struct connection *connection);    /* here only
 /* For the server's drain. */
 struct connection *connection_next(struct connection *connection);
 void connection_drain(struct connection *connection);           /* closes it if it is idle */
-void connection_cut(struct connection *connection, const struct err *reason);   /* fails the answer */
+/* Fails the answer in the making. */
+void connection_cut(struct connection *connection, const struct err *reason);
 void connection_close(struct connection *connection);           /* at once */
 
 #endif

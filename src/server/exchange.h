@@ -73,7 +73,8 @@ struct exchange *exchange_new(struct server *server, struct connection *connecti
 
 /* A complete answer: status, head and body in one go. */
 void exchange_reply(struct exchange *ex, int status, const char *content_type, struct str body);
-void exchange_stream(struct exchange *ex);      /* 200, text/event-stream; sent with the next flush */
+/* 200, text/event-stream; sent with the next flush. */
+void exchange_stream(struct exchange *ex);
 /* Sends what is in ex->out as one chunk. false: the reader is behind, ops->drained will come. */
 bool exchange_flush(struct exchange *ex);
 void exchange_finish(struct exchange *ex);      /* flush, and the end of the stream */

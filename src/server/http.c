@@ -168,7 +168,8 @@ static bool check_target(struct http_reader *reader)
         return true;
     if (reader->method == METHOD_OPTIONS && str_is(path, "*"))
         return true;
-    return err_set(&reader->err, ERR_INVALID, "the request target must be a path, as in `GET /health`");
+    return err_set(&reader->err, ERR_INVALID,
+                   "the request target must be a path, as in `GET /health`");
 }
 
 static int on_headers_complete(llhttp_t *parser)

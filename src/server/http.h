@@ -27,7 +27,7 @@ struct header_span { uint32_t name_at, name_n, value_at, value_n; };    /* in ht
 struct http_reader {
     llhttp_t parser;
     uint32_t head_bytes_max;
-    uint64_t body_bytes_max;            /* may be lowered between HTTP_STEP_HEAD and the next feed */
+    uint64_t body_bytes_max;            /* may be lowered after HTTP_STEP_HEAD */
     bool discard;                       /* likewise: count the body, but don't keep it */
 
     enum method method;

@@ -6,9 +6,9 @@ enum {
     HTTP_TARGET_BYTES_MAX = 8192,       /* path and query */
     HTTP_HEADERS_MAX = 128,             /* header lines in one head */
 
-    READ_BUFFER_BYTES = 64 << 10,       /* one for the whole server: the loop reads one at a time */
+    READ_BUFFER_BYTES = 64 << 10,       /* one for the whole server */
     PIPELINE_BYTES_MAX = 64 << 10,      /* sent ahead while an answer is made; beyond it we close */
-    DISCARD_BYTES_MAX = 64 << 10,       /* a refused request's body that is read so as to stay open */
+    DISCARD_BYTES_MAX = 64 << 10,       /* a refused request's body that is read all the same */
     BODIES_TOTAL_TIMES = 8,             /* all bodies in memory: so many times the limit of one */
     BODY_SMALL_BYTES_MAX = 64 << 10,    /* the body of a route that doesn't need one */
 

@@ -71,8 +71,8 @@ bool listen_start(uv_tcp_t *listener, const struct server_options *options,
     if (!host_is_loopback(str_of(options->host)) &&
         (!options->keys_configured || options->keys_n == 0))
         return err_set(err, ERR_USAGE,
-                       "refusing to listen on %s, which other machines can reach, without a key of "
-                       "your own: give one with --key or --key-file, or listen on 127.0.0.1",
+                       "refusing to listen on %s, which other machines can reach, without a key "
+                       "of your own: give one with --key or --key-file, or listen on 127.0.0.1",
                        options->host);
     int rc = uv_tcp_bind(listener, (const struct sockaddr *)&address, 0);
     if (rc == 0)
@@ -81,7 +81,8 @@ bool listen_start(uv_tcp_t *listener, const struct server_options *options,
         return true;
     if (rc == UV_EADDRINUSE)
         return err_set(err, ERR_IO,
-                       "port %u on %s is taken: %s listens there; stop it, or choose another --port",
+                       "port %u on %s is taken: %s listens there; stop it, or choose "
+                       "another --port",
                        options->port, options->host, who_listens(&address));
     return err_set(err, ERR_IO, "can't listen on %s port %u: %s", options->host, options->port,
                    uv_strerror(rc));

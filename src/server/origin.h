@@ -13,7 +13,7 @@
 
 struct origin_rules {
     const char *bound_host;             /* what the server listens on: "127.0.0.1", "0.0.0.0" */
-    const struct str *hosts;            /* allowed beside loopback's; with a port: that port alone */
+    const struct str *hosts;            /* beside loopback's; with a port: that one alone */
     size_t hosts_n;
     const struct str *origins;          /* allowed beside loopback's: "https://app.example" */
     size_t origins_n;

@@ -191,7 +191,8 @@ static bool check_version(struct exchange *ex, struct err *err)
     if (ex->version == API_V26 || str_is(version, "2023-06-01"))
         return true;
     return err_set(err, ERR_INVALID,
-                   "anthropic-version: \"%s\" is not a valid version; 2023-06-01 and 2026-10-21 are",
+                   "anthropic-version: \"%s\" is not a valid version; "
+                   "2023-06-01 and 2026-10-21 are",
                    shown(text, version));
 }
 

@@ -36,8 +36,10 @@ static void on_connection(uv_stream_t *listener, int status)
 
 static void finish_drain(struct server *server)
 {
-    if (server->draining && !server->connections && !uv_is_closing((uv_handle_t *)&server->drain_timer))
-        uv_close((uv_handle_t *)&server->drain_timer, NULL);
+    uv_handle_t *timer = (uv_handle_t *)&server->drain_timer;
+
+    if (server->draining && !server->connections && !uv_is_closing(timer))
+        uv_close(timer, NULL);
 }
 
 void server_connection_freed(struct server *server)
@@ -91,7 +93,7 @@ struct server *server_new(uv_loop_t *loop, struct backends *backends,
         return server;
     uv_close((uv_handle_t *)&server->listener, NULL);
     uv_close((uv_handle_t *)&server->drain_timer, NULL);
-    uv_run(loop, UV_RUN_NOWAIT);                /* the handles' memory is the server's: let them close */
+    uv_run(loop, UV_RUN_NOWAIT);                /* the handles are in its memory */
     free(server);
     return NULL;
 }

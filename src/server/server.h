@@ -34,7 +34,8 @@ struct server_options {
 struct server;
 
 /* Binds and listens. ERR_USAGE: a host beyond loopback without a configured key; ERR_IO: the port
- * is taken, and by what it looks like. */
+ * is taken, and by what it looks like. The options' strings must live as long as the server. SIGPIPE
+ * is ignored from here on, process-wide: a vanished client must be no signal. */
 struct server *server_new(uv_loop_t *loop, struct backends *backends,
                           const struct server_options *options, struct err *err);
 uint16_t server_port(const struct server *server);

@@ -212,7 +212,8 @@ void rig_count_done(struct rig *rig, uint32_t input_tokens)
 
 void client_open(struct client *client, struct rig *rig)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(server_port(rig->server)),
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons(server_port(rig->server)),
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 
     *client = (struct client){.rig = rig, .fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};

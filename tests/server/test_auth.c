@@ -61,7 +61,8 @@ static void test_check(void **state)
         {"Authorization: second\r\n", "Invalid bearer token"},
         {"x-api-key: second\r\nAuthorization: Bearer wrong\r\n", "ok"},
         {"Authorization: Bearer second\r\nx-api-key: wrong\r\n", "invalid x-api-key"},
-        {"x-api-key: wrong\r\nx-api-key: second\r\n", "a credential header was sent more than once"},
+        {"x-api-key: wrong\r\nx-api-key: second\r\n",
+         "a credential header was sent more than once"},
         {"", "x-api-key header is required (or authorization: Bearer KEY)"},
     };
 

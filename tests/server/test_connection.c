@@ -1,4 +1,4 @@
-/* One connection after another against the real server: turns, limits, times, and clients that go. */
+/* Connections to the real server: turns, limits, times, and clients that go. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -319,7 +319,8 @@ static void test_slow_body(void **state)
     rig->options.body_timeout_ms = 150;
     rig_start(rig);
     client_open(&client, rig);
-    client_say(&client, "POST /v1/messages HTTP/1.1\r\n" RIG_HEADERS "Content-Length: 1000\r\n\r\n");
+    client_say(&client, "POST /v1/messages HTTP/1.1\r\n" RIG_HEADERS
+                        "Content-Length: 1000\r\n\r\n");
     for (int i = 0; i < 100 && !client_has(&client, "408"); i++) {
         client_say(&client, " ");
         rig_turn_ms(rig, 20);

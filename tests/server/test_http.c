@@ -113,7 +113,8 @@ static void test_good(void **state)
                    "GET[/][connection]=[keep-alive]body[]keep[]");
     expect_reading(STR("GET / HTTP/1.1\r\nConnection: close\r\n\r\n"),
                    "GET[/][connection]=[close]body[]close[]");
-    expect_reading(STR("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"), "OPTIONS[*][host]=[a]body[]keep[]");
+    expect_reading(STR("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"),
+                   "OPTIONS[*][host]=[a]body[]keep[]");
 }
 
 static void test_pipelined(void **state)
@@ -243,7 +244,8 @@ static void test_limits(void **state)
     expect_limit(repeat("GET / HTTP/1.1\r\na: ", "b", HEAD_MAX, "\r\n\r\n"), ERR_HEAD_TOO_LARGE);
     expect_limit(repeat("GET / HTTP/1.1\r\n", "b", HEAD_MAX, ": a\r\n\r\n"), ERR_HEAD_TOO_LARGE);
     expect_limit(repeat("", "\r\n", HEAD_MAX, "GET / HTTP/1.1\r\n\r\n"), ERR_HEAD_TOO_LARGE);
-    expect_limit(repeat("POST / HTTP/1.1\r\nContent-Length: 4096\r\n\r\n", "x", 4096, ""), ERR_NONE);
+    expect_limit(repeat("POST / HTTP/1.1\r\nContent-Length: 4096\r\n\r\n", "x", 4096, ""),
+                 ERR_NONE);
     expect_limit(repeat("POST / HTTP/1.1\r\nContent-Length: 4097\r\n\r\n", "x", 4097, ""),
                  ERR_TOO_LARGE);
     expect_limit(repeat("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",

@@ -1,4 +1,4 @@
-/* POST /v1/messages from the wire's side: the answer's bytes in time, and the two kinds of failing. */
+/* POST /v1/messages from the wire's side: the answer's bytes in time, and its failures. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -194,7 +194,8 @@ static void test_body_form(void **state)
 {
     static const struct row rows[] = {
         {POST "Content-Encoding: gzip\r\n", "400",
-         "\"details\":{\"error_code\":\"request_body_encoding_unsupported\"}", "content-encoding: "},
+         "\"details\":{\"error_code\":\"request_body_encoding_unsupported\"}",
+         "content-encoding: "},
         {POST "Content-Encoding: identity\r\n", "400", "not valid JSON", NULL},
         {POST "Content-Type: application/x-www-form-urlencoded\r\n", "400", "content-type: ",
          "application/json"},

@@ -84,7 +84,7 @@ static void test_trace(void **state)
     expect_in(text, "could not be read");
     expect_in(text, "HTTP/1.1 400 Bad Request");
 
-    rmdir(dir);                                 /* no directory to be made there: served all the same */
+    rmdir(dir);                                 /* no place to make it: served all the same */
     rmdir(parent);
     client_open(&client, rig);
     client_say(&client, "GET / HTTP/1.1\r\n" RIG_HEADERS "\r\n");

@@ -1,4 +1,4 @@
-/* health.c - GET /health: can it serve, and how busy is it. 200 when it can, 503 when it can't yet. */
+/* health.c - GET /health: can it serve, and how busy is it. 200 if so, 503 if not yet. */
 #include "server/routes/routes.h"
 
 #include <inttypes.h>

@@ -1,4 +1,4 @@
-/* hello.c - GET or HEAD of / and /api/hello: the warm-up probes of clients, and a person's browser. */
+/* hello.c - GET or HEAD of / and /api/hello: the warm-up probes of clients, and of people. */
 #include "server/routes/routes.h"
 
 #include "server/state.h"

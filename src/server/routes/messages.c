@@ -94,7 +94,7 @@ static void answer_event(struct exchange *ex, const struct gen_event *event)
 {
     const bool stream = ex->request->stream;
 
-    if (event->type == GEN_FAILED) {            /* a status if nothing was sent yet, else an event */
+    if (event->type == GEN_FAILED) {            /* a status if nothing was sent, else an event */
         exchange_fail(ex, &event->error);
         return;
     }
