@@ -88,13 +88,28 @@ struct client {
     /* What to do when. */
     bool cancel_at_start, cancelled, paused;
     uint32_t cancel_at_delta, pause_at_delta;
+    uv_timer_cb after_pause;            /* some time after it, however slow the machine is */
     uv_timer_t timer;
 };
+
+static void after(struct client *client, uint64_t ms, uv_timer_cb call)
+{
+    uv_timer_init(&client->world->loop, &client->timer);
+    client->timer.data = client;
+    uv_timer_start(&client->timer, call, ms, 0);
+}
 
 static void client_cancel(struct client *client)
 {
     client->cancelled = true;
     client->world->backend->ops->cancel(client->generation);
+}
+
+static void client_pause(struct client *client)
+{
+    client->paused = true;
+    client->world->backend->ops->pause(client->generation);
+    after(client, 60, client->after_pause);
 }
 
 static void on_started(struct client *client, const struct gen_event *event)
@@ -120,10 +135,8 @@ static void on_delta(struct client *client, const struct gen_event *event)
     client->events_after_pause += client->paused;
     if (client->deltas == client->cancel_at_delta)
         client_cancel(client);
-    if (client->deltas == client->pause_at_delta) {
-        client->paused = true;
-        client->world->backend->ops->pause(client->generation);
-    }
+    if (client->deltas == client->pause_at_delta)
+        client_pause(client);
 }
 
 static void on_done(struct client *client, const struct gen_event *event)
@@ -201,13 +214,6 @@ static void client_free(struct client *client)
     assert_true(client->ended);
     buf_release(&client->text);
     arena_free(client->arena);
-}
-
-static void after(struct client *client, uint64_t ms, uv_timer_cb call)
-{
-    uv_timer_init(&client->world->loop, &client->timer);
-    client->timer.data = client;
-    uv_timer_start(&client->timer, call, ms, 0);
 }
 
 /* A greedy request; `rest` is more JSON. */
@@ -481,21 +487,18 @@ static void test_pause(void **state)
     world_open(&world, 8, 0);
     const struct str whole = reference(&world, "Slowly", 50);
     for (uint32_t k = 0; k < 12; k += 3) {
-        struct client client = {.pause_at_delta = k};
+        struct client client = {.pause_at_delta = k, .after_pause = resume_timer};
         client_start(&client, &world, body_of(world.arena, "Slowly", 50, ""));
-        if (k == 0) {                           /* before anything is known of it */
-            client.paused = true;
-            world.backend->ops->pause(client.generation);
-        }
-        after(&client, 60, resume_timer);
+        if (k == 0)                             /* before anything is known of it */
+            client_pause(&client);
         world_run(&world);
         assert_int_equal(client.last, GEN_DONE);
+        assert_false(client.paused);            /* the pause came, and ended */
         assert_true(str_equal(buf_view(&client.text), whole));
         client_free(&client);
     }
-    struct client client = {.pause_at_delta = 2};
-    client_start(&client, &world, body_of(world.arena, "Slowly", 50, ""));
-    after(&client, 40, cancel_timer);           /* a paused one can be cancelled */
+    struct client client = {.pause_at_delta = 2, .after_pause = cancel_timer};
+    client_start(&client, &world, body_of(world.arena, "Slowly", 50, ""));  /* cancelled in the pause */
     world_run(&world);
     check_cancelled(&client);
     assert_int_equal(client.deltas, 2);
