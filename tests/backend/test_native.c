@@ -497,8 +497,8 @@ static void test_pause(void **state)
         assert_true(str_equal(buf_view(&client.text), whole));
         client_free(&client);
     }
-    struct client client = {.pause_at_delta = 2, .after_pause = cancel_timer};
-    client_start(&client, &world, body_of(world.arena, "Slowly", 50, ""));  /* cancelled in the pause */
+    struct client client = {.pause_at_delta = 2, .after_pause = cancel_timer};  /* while paused */
+    client_start(&client, &world, body_of(world.arena, "Slowly", 50, ""));
     world_run(&world);
     check_cancelled(&client);
     assert_int_equal(client.deltas, 2);
