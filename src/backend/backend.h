@@ -21,7 +21,8 @@ struct backend;
 struct generation;
 
 typedef void gen_event_fn(void *context, const struct gen_event *event);
-typedef void count_fn(void *context, uint32_t input_tokens, const struct err *error); /* NULL: fine */
+/* error NULL: fine */
+typedef void count_fn(void *context, uint32_t input_tokens, const struct err *error);
 
 struct backend_status {
     bool ready;

@@ -1,4 +1,4 @@
-/* backends.c - the list of backends, and the rule that every Anthropic model name means the first. */
+/* backends.c - the list of backends, and the rule that any Anthropic model name means the first. */
 #include "backend/backends.h"
 
 #include <stdlib.h>

@@ -1,13 +1,13 @@
 /* native.c - the engine in this process as a backend: a request to a sequence, tokens to events.
  *
  * Three threads work on a generation, one after the other and two at a time:
- *   - the pool renders and tokenises (struct preparation: a pure function over an arena of its own);
+ *   - the pool renders and tokenises (struct preparation: pure, over an arena of its own);
  *   - the engine thread takes stop sequences out of the characters that come (struct voice: its own
  *     from engine_submit until on_done);
  *   - the loop does all the rest.
- * The hard thing is handing text over without ever waiting on the engine thread. Each generation has
- * a small queue of pieces whose last place is kept for the end; while the loop is behind and no other
- * place is free, text is gathered for the next piece. So a token's text goes out as it is sampled,
+ * The hard thing is handing text over without ever waiting on the engine thread. Each generation
+ * has a small queue of pieces whose last place is kept for the end; while the loop is behind and no
+ * other place is free, text is gathered for the next piece. So a token's text goes out as it is sampled,
  * memory is bounded by the answer's length, and the end always finds its place. */
 #include "backend/backend.h"
 

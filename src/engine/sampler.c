@@ -1,4 +1,4 @@
-/* sampler.c - one token out of a row of logits, in a few passes over the row and without sorting it.
+/* sampler.c - one token out of a row of logits, in a few passes over the row, without sorting it.
  *
  * The hard thing is top_k and top_p over a big vocabulary. Both cut the tokens, ordered by logit
  * and then by id, at one place. So tokens are counted (or weighed) in buckets by their distance

@@ -311,7 +311,8 @@ static uint32_t build_rows(struct scheduler *scheduler, uint32_t *prefill_rows)
         const bool whole = sequence->rows_n == due(sequence);
         sequence->logits = NULL;
         if (sequence->rows_n && whole && sequence->params.max_tokens)
-            sequence->logits = scheduler->logits + (size_t)logits_n++ * scheduler->options.model.vocab;
+            sequence->logits = scheduler->logits +
+                               (size_t)logits_n++ * scheduler->options.model.vocab;
         for (uint32_t i = 0; i < sequence->rows_n; i++) {
             const uint32_t position = sequence->table.length + i;
             scheduler->rows[rows_n++] = (struct batch_row){
@@ -349,7 +350,8 @@ static void advance(struct scheduler *scheduler, struct sequence *sequence)
     }
     sequence->ids[sequence->n++] = id;
     buf_reset(&scheduler->characters);
-    detokenizer_push(&sequence->detokenizer, model->text(model->context, id), &scheduler->characters);
+    detokenizer_push(&sequence->detokenizer, model->text(model->context, id),
+                     &scheduler->characters);
     if (!params->on_token(params->context, id, buf_view(&scheduler->characters)))
         finish(scheduler, list, sequence, SEQUENCE_STOPPED, NULL);
     else if (sequence->output_n == params->max_tokens)

@@ -223,7 +223,8 @@ static void company(const char *model, const char *cpu)
     struct engine_options options = options_of(model);
     options.cpu = cpu;
     struct engine *engine = open_with(options);
-    struct run *alone = calloc(PROMPTS, sizeof *alone), *together = calloc(PROMPTS, sizeof *together);
+    struct run *alone = calloc(PROMPTS, sizeof *alone);
+    struct run *together = calloc(PROMPTS, sizeof *together);
 
     for (int i = 0; i < PROMPTS; i++) {
         run_prompt(&alone[i], engine, 100 + (uint64_t)i, 1 + (uint32_t)i * 17);
@@ -337,8 +338,8 @@ static void test_text_comes_in_whole_characters(void **state)
         struct detokenizer detokenizer = {0};
         struct buf whole = {0};
         run_prompt(&run, engine, seed, 5);
-        assert_true(run_submit(&run, engine, 1 + (uint32_t)seed % 30,
-                               (struct sampling){.temperature = 1, .top_p = 1, .seed = seed}, &err));
+        const struct sampling sampling = {.temperature = 1, .top_p = 1, .seed = seed};
+        assert_true(run_submit(&run, engine, 1 + (uint32_t)seed % 30, sampling, &err));
         run_signal_wait(&run);
         for (uint32_t i = 0; i < run.out_n; i++)
             detokenizer_push(&detokenizer, engine_token_text(engine, run.out[i], false), &whole);

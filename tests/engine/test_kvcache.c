@@ -30,7 +30,8 @@ static void tokens_fill(int32_t *tokens, size_t n, uint64_t seed)
 }
 
 /* A sequence's life up to `n` computed positions; returns what was found. */
-static uint32_t run(struct kv_cache *cache, struct kv_table *table, const int32_t *tokens, uint32_t n)
+static uint32_t run(struct kv_cache *cache, struct kv_table *table, const int32_t *tokens,
+                    uint32_t n)
 {
     kv_table_init(table);
     const uint32_t found = kv_table_lookup(cache, table, tokens, n);
