@@ -7,8 +7,8 @@
  *   - the loop does all the rest.
  * The hard thing is handing text over without ever waiting on the engine thread. Each generation
  * has a small queue of pieces whose last place is kept for the end; while the loop is behind and no
- * other place is free, text is gathered for the next piece. So a token's text goes out as it is sampled,
- * memory is bounded by the answer's length, and the end always finds its place. */
+ * other place is free, text is gathered for the next piece. So a token's text goes out as it is
+ * sampled, memory is bounded by the answer's length, and the end always finds its place. */
 #include "backend/backend.h"
 
 #include <assert.h>

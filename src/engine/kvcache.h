@@ -1,10 +1,10 @@
 /* kvcache.h - keys and values of past positions, in pages that sequences share.
  *
  * A page holds KV_PAGE positions of one sequence for all layers and KV heads, f16. A full page
- * never changes: it is named by a hash chain over the exact token ids from the start of the sequence (and
- * verified token by token, so a collision can't share wrong pages), and sequences with the same
- * beginning share it by reference count. Pages that nobody references stay findable, least recently
- * used first to go. Owned by the engine thread; nothing here locks. */
+ * never changes: it is named by a hash chain over the exact token ids from the start of the
+ * sequence (and verified token by token, so a collision can't share wrong pages), and sequences
+ * with the same beginning share it by reference count. Pages that nobody references stay
+ * findable, least recently used first to go. Owned by the engine thread; nothing here locks. */
 #ifndef PENSIEVE_ENGINE_KVCACHE_H
 #define PENSIEVE_ENGINE_KVCACHE_H
 
