@@ -22,7 +22,11 @@ static bool on_token(void *context, int32_t id, struct str text)
 static void on_done(void *context, const struct sequence_result *result)
 {
     struct waiter *waiter = context;
+    if (waiter->text) {
+        buf_str(waiter->text, result->tail);
+    }
     *waiter->result = *result;
+    waiter->result->tail = (struct str){0};     /* lives only during this call */
     queue_put(waiter->done, waiter);
 }
 
