@@ -411,22 +411,25 @@ static void add_task(void *context, size_t task, unsigned thread)
                         w.rows);
 }
 
-static void add_product(struct forward *f, const struct acts *x, const struct matrix *w)
+static void acts_rows(struct forward *f, const void *argument, uint32_t begin, uint32_t end)
+{
+    struct acts *const *x = argument;
+
+    f->kernels->acts_quantize(*x, begin, end);
+}
+
+/* x's source is there: made ready for matmul, multiplied, added to the residual stream. */
+static void add_product(struct forward *f, struct acts *x, const struct matrix *w)
 {
     struct matmul_job job = {.f = f, .w = w, .x = x, .tile = tile_rows(f, w->rows)};
 
+    x->columns = f->rows;
+    for_rows(f, acts_rows, &x);
     parallel_for(f->pool, tiles(w->rows, job.tile), add_task, &job);
-}
-
-static void attended_rows(struct forward *f, const void *argument, uint32_t begin, uint32_t end)
-{
-    f->kernels->acts_quantize(&f->acts_attended, begin, end);
 }
 
 void layers_add_attended(struct forward *f, const struct matrix *w)
 {
-    f->acts_attended.columns = f->rows;
-    for_rows(f, attended_rows, NULL);
     add_product(f, &f->acts_attended, w);
 }
 
@@ -446,19 +449,12 @@ static void gate_task(void *context, size_t task, unsigned thread)
                              up.rows);
 }
 
-static void gated_rows(struct forward *f, const void *argument, uint32_t begin, uint32_t end)
-{
-    f->kernels->acts_quantize(&f->acts_gated, begin, end);
-}
-
 void layers_feed_forward(struct forward *f, const struct layer_weights *w)
 {
     struct matmul_job job = {.f = f, .w = &w->gate, .up = &w->up, .x = &f->acts_hidden,
                              .tile = tile_rows(f, f->hparams->ffn)};
 
     parallel_for(f->pool, tiles(f->hparams->ffn, job.tile), gate_task, &job);
-    f->acts_gated.columns = f->rows;
-    for_rows(f, gated_rows, NULL);
     add_product(f, &f->acts_gated, &w->down);
 }
 
