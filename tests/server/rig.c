@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -156,6 +157,22 @@ void rig_stop(struct rig *rig)
     server_free(rig->server);
     backends_free(rig->backends);
     assert_int_equal(uv_loop_close(&rig->loop), 0);
+}
+
+int rig_setup(void **state)
+{
+    struct rig *rig = malloc(sizeof *rig);
+
+    rig_init(rig);
+    *state = rig;
+    return 0;
+}
+
+int rig_teardown(void **state)
+{
+    rig_stop(*state);
+    free(*state);
+    return 0;
 }
 
 struct generation *rig_generation(struct rig *rig, size_t i)

@@ -52,6 +52,9 @@ void rig_init(struct rig *rig);
 void rig_start(struct rig *rig);
 /* Ends the server (cut at once if anything is left), checks that all of it is gone. */
 void rig_stop(struct rig *rig);
+/* For cmocka: a rig of its own for each test, stopped after it. */
+int rig_setup(void **state);
+int rig_teardown(void **state);
 void rig_turn(struct rig *rig);
 void rig_turn_ms(struct rig *rig, unsigned ms);         /* keeps turning for so long */
 /* Turns until the condition holds, at most 5 s. */

@@ -11,22 +11,6 @@
 #include "rig.h"
 #include "server/limits.h"
 
-static int setup(void **state)
-{
-    struct rig *rig = malloc(sizeof *rig);
-
-    rig_init(rig);
-    *state = rig;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    rig_stop(*state);
-    free(*state);
-    return 0;
-}
-
 static void test_keep_alive(void **state)
 {
     struct client client;
@@ -488,25 +472,25 @@ static void test_gone_while_counting(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_keep_alive, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_http_1_0, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_pipelining, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_pipelining_without_reading, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_chunked, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_expect, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_body_limits, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_refusal_is_read, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_head_limit, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_malformed, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_slow_head, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_slow_body, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_idle, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_stray_line_break, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_sent_ahead, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_gone, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_written_to_after_gone, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_half_close, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_gone_while_counting, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_keep_alive, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_http_1_0, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_pipelining, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_pipelining_without_reading, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_chunked, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_expect, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_body_limits, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_refusal_is_read, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_head_limit, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_malformed, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_slow_head, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_slow_body, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_idle, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_stray_line_break, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_sent_ahead, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_gone, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_written_to_after_gone, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_half_close, rig_setup, rig_teardown),
+        cmocka_unit_test_setup_teardown(test_gone_while_counting, rig_setup, rig_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,22 +11,6 @@
 #include "rig.h"
 #include "server/limits.h"
 
-static int setup(void **state)
-{
-    struct rig *rig = malloc(sizeof *rig);
-
-    rig_init(rig);
-    *state = rig;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    rig_stop(*state);
-    free(*state);
-    return 0;
-}
-
 /* The head and message_start come at once, before there is a token; then each event as it comes. */
 static void test_stream(void **state)
 {
@@ -320,7 +304,7 @@ static void test_many_streams(void **state)
     }
 }
 
-#define BOTH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define BOTH(test) cmocka_unit_test_setup_teardown(test, rig_setup, rig_teardown)
 
 int main(void)
 {

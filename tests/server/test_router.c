@@ -18,22 +18,6 @@ struct row {
     const char *has, *has_too;          /* in the answer; NULL: whatever */
 };
 
-static int setup(void **state)
-{
-    struct rig *rig = malloc(sizeof *rig);
-
-    rig_init(rig);
-    *state = rig;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    rig_stop(*state);
-    free(*state);
-    return 0;
-}
-
 /* Each answer has its request-id, in an error's body too. */
 static void check_request_id(struct client *client)
 {
@@ -267,7 +251,7 @@ static void test_no_keys(void **state)
     CHECK(*state, rows);
 }
 
-#define BOTH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define BOTH(test) cmocka_unit_test_setup_teardown(test, rig_setup, rig_teardown)
 
 int main(void)
 {

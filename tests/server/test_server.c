@@ -11,15 +11,7 @@
 #include "rig.h"
 #include "server/limits.h"
 
-static int setup(void **state)
-{
-    struct rig *rig = malloc(sizeof *rig);
-
-    rig_init(rig);
-    *state = rig;
-    return 0;
-}
-
+/* These tests end their servers themselves. */
 static int teardown(void **state)
 {
     free(*state);
@@ -354,7 +346,7 @@ static void test_cut(void **state)
     expect_over(rig);
 }
 
-#define BOTH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define BOTH(test) cmocka_unit_test_setup_teardown(test, rig_setup, teardown)
 
 int main(void)
 {
