@@ -90,6 +90,19 @@ static void on_gone(struct exchange *ex)
 
 static const struct exchange_ops ops = {.drained = on_drained, .gone = on_gone, .tick = on_tick};
 
+/* Whole or not at all: a part that found no memory would leave half an answer. */
+static void reply_json(struct exchange *ex)
+{
+    struct err err;
+
+    if (ex->out.overflow) {
+        err_set(&err, ERR_OVERLOADED, "no memory for the answer");
+        exchange_fail(ex, &err);
+        return;
+    }
+    exchange_reply(ex, 200, "application/json", buf_view(&ex->out));
+}
+
 static void answer_event(struct exchange *ex, const struct gen_event *event)
 {
     const bool stream = ex->request->stream;
@@ -107,7 +120,7 @@ static void answer_event(struct exchange *ex, const struct gen_event *event)
         if (stream)
             exchange_finish(ex);
         else
-            exchange_reply(ex, 200, "application/json", buf_view(&ex->out));
+            reply_json(ex);
         return;
     }
     if (!stream)
