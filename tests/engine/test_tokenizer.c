@@ -192,6 +192,28 @@ static void bos_is_added_where_the_file_asks_for_it(void **state)
     (void)state;
 }
 
+/* A peer kept lengths in int32: past 2^31 they turned negative, passed its check, and the copy ran
+ * over. Ours stay size_t, and such a text is refused before a byte of it is read. */
+static void cve_2025_52566_lengths_never_turn_negative(void **state)
+{
+    static const size_t lengths[] = {(size_t)INT32_MAX, (size_t)INT32_MAX + 1, (size_t)UINT32_MAX,
+                                     (size_t)UINT32_MAX + 1, SIZE_MAX / 2 + 1, SIZE_MAX};
+    struct vocab *vocab = vocab_small(NULL);
+    struct arena *arena = arena_new(4096);
+
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        const struct str text = {"a", lengths[i]};
+        struct tokens tokens = {.n = 7};
+        struct err err = {0};
+        assert_false(tokenizer_encode(vocab, arena, text, NULL, 0, false, &tokens, &err));
+        assert_int_equal(err.code, ERR_TOO_LARGE);
+        assert_int_equal(tokens.n, 7);
+    }
+    arena_free(arena);
+    vocab_free(vocab);
+    (void)state;
+}
+
 static void too_much_text_is_refused(void **state)
 {
     struct vocab *vocab = vocab_small(NULL);
@@ -249,6 +271,7 @@ int main(void)
         cmocka_unit_test(every_byte_comes_back),
         cmocka_unit_test(bos_is_added_where_the_file_asks_for_it),
         cmocka_unit_test(too_much_text_is_refused),
+        cmocka_unit_test(cve_2025_52566_lengths_never_turn_negative),
         cmocka_unit_test(long_input_stays_near_linear),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
