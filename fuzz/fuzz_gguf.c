@@ -12,7 +12,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
     struct err err;
     struct gguf *file = gguf_parse(bytes, n, "fuzz", &err);
-    struct model *model = file ? model_load(file, &err) : NULL;
+    struct checkpoint *checkpoint = file ? checkpoint_of_gguf(file, &err) : NULL;
+    struct model *model = checkpoint ? model_load(checkpoint, &err) : NULL;
     struct model_info info = {0};
 
     if (model)

@@ -23,12 +23,12 @@ static const struct weight_rule rules[] = {
     {"ffn_down.weight", LAYER(down), .rows = DIM_HIDDEN, .cols = DIM_FFN},
 };
 
-static bool check(const struct gguf *file, struct hparams *hparams, struct err *err)
+static bool check(struct hparams *h, const struct gguf *file, struct arena *arena, struct err *err)
 {
     uint32_t experts = 0;
 
-    hparams->rope_adjacent = true;
-    if (gguf_has(file, "llama.expert_count") &&
+    h->rope_adjacent = file != NULL;            /* the converter permutes, other containers don't */
+    if (file && gguf_has(file, "llama.expert_count") &&
         !gguf_u32(file, "llama.expert_count", &experts, err))
         return false;
     return experts == 0 || err_set(err, ERR_FORMAT, "key llama.expert_count: %u: mixtures of "
@@ -58,8 +58,11 @@ static void forward(struct forward *f)
     layers_logits(f, &w->output);
 }
 
+static const char *const model_types[] = {"llama", "mistral", "smollm3", NULL};
+
 const struct arch arch_llama = {
     .name = "llama",
+    .model_types = model_types,
     .rules = rules,
     .rules_n = sizeof rules / sizeof *rules,
     .check = check,

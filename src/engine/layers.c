@@ -126,7 +126,7 @@ struct forward *forward_new(const struct model *model, const struct kernels *ker
     }
     lay_out(f, f->storage);
     for (uint32_t i = 0; i < h->rotary / 2; i++) {
-        f->frequencies[i] = pow((double)h->rope_base, -2.0 * i / h->rotary);
+        f->frequencies[i] = pow((double)h->ropes[0].base, -2.0 * i / h->rotary);
         if (f->weights->rope_factors)
             f->frequencies[i] /= (double)f->weights->rope_factors[i];
     }

@@ -11,6 +11,7 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "engine/hparams.h"
 #include "engine/kvcache.h"
 #include "kernels/kernels.h"
 #include "kernels/pool.h"
@@ -19,12 +20,6 @@
 struct vocab;
 struct arch;
 struct model;
-
-struct hparams {
-    uint32_t layers, hidden, ffn, heads, kv_heads, head_dim, rotary, vocab, context_trained;
-    float rms_eps, rope_base;
-    bool rope_adjacent;         /* GGUF's llama permutes q and k so that pairs are adjacent */
-};
 
 struct model *model_open(const char *path, struct err *err);
 void model_close(struct model *model);

@@ -18,94 +18,81 @@ static uint64_t dim_size(const struct hparams *h, enum weight_dim dim)
     return 1;
 }
 
-static bool check_shape(const struct gguf_tensor *t, uint64_t rows, uint64_t cols, struct err *err)
+static bool check_shape(const struct tensor *t, uint64_t rows, uint64_t cols, struct err *err)
 {
     if (t->dims[0] == cols && t->dims[1] == rows && t->dims[2] == 1 && t->dims[3] == 1)
         return true;
     return err_set(err, ERR_FORMAT,
-                   "byte %llu: tensor %.*s: expected shape [%llu, %llu], found "
+                   "%.*s: expected shape [%llu, %llu], found "
                    "[%llu, %llu, %llu, %llu]",
-                   (unsigned long long)t->place, STR_ARG(t->name), (unsigned long long)cols,
+                   STR_ARG(t->origin), (unsigned long long)cols,
                    (unsigned long long)rows, (unsigned long long)t->dims[0],
                    (unsigned long long)t->dims[1], (unsigned long long)t->dims[2],
                    (unsigned long long)t->dims[3]);
 }
 
-static bool bind_vector(const float **field, const struct gguf_tensor *t, struct arena *arena,
+static bool bind_vector(const float **field, const struct tensor *t, struct arena *arena,
                         struct err *err)
 {
     if (t->quant != QUANT_F32)
-        return err_set(err, ERR_FORMAT, "byte %llu: tensor %.*s: expected type f32, found %s",
-                       (unsigned long long)t->place, STR_ARG(t->name), quants[t->quant].name);
+        return err_set(err, ERR_FORMAT, "%.*s: expected type f32, found %s",
+                       STR_ARG(t->origin), quants[t->quant].name);
     float *copy = arena_alloc(arena, t->bytes);
     memcpy(copy, t->data, t->bytes);
     *field = copy;
     return true;
 }
 
-static struct matrix matrix_of(const struct gguf_tensor *t)
-{
-    const struct quant_info *quant = &quants[t->quant];
-
-    return (struct matrix){
-        .data = t->data,
-        .row_bytes = t->dims[0] / quant->block * quant->bytes,
-        .rows = (uint32_t)t->dims[1],
-        .cols = (uint32_t)t->dims[0],
-        .quant = t->quant,
-    };
-}
-
 /* base: the struct weights or struct layer_weights that the rule's field lies in. used: one flag a
  * tensor of the file. */
 static bool bind(void *base, const struct weight_rule *rule, const char *name,
-                 const struct gguf *file, const struct hparams *h, struct arena *arena, bool *used,
+                 const struct tensors *tensors, const struct hparams *h, struct arena *arena, bool *used,
                  struct err *err)
 {
-    const struct gguf_tensor *t = gguf_tensor_find(file, name);
+    const struct tensor *t = tensors_find(tensors, str_of(name));
     void *field = (char *)base + rule->field;
 
     if (!t)
         return rule->optional || err_set(err, ERR_FORMAT, "tensor %s is missing", name);
     if (!check_shape(t, dim_size(h, rule->rows), dim_size(h, rule->cols), err))
         return false;
-    used[t - gguf_tensor_nth(file, 0)] = true;
+    used[t - tensors->list] = true;
     if (rule->rows == DIM_NONE)
         return bind_vector(field, t, arena, err);
-    *(struct matrix *)field = matrix_of(t);
+    *(struct matrix *)field = tensor_matrix(t);
     return true;
 }
 
 /* A weight that the forward pass knows nothing of (a bias, say) would be left out of the answer. */
-static bool refuse_unused(const struct gguf *file, const bool *used, struct err *err)
+static bool refuse_unused(const struct tensors *tensors, const bool *used, struct err *err)
 {
-    for (size_t i = 0; i < gguf_tensors_n(file); i++) {
-        const struct gguf_tensor *t = gguf_tensor_nth(file, i);
+    for (size_t i = 0; i < tensors->n; i++) {
+        const struct tensor *t = &tensors->list[i];
         if (!used[i])
-            return err_set(err, ERR_FORMAT, "byte %llu: tensor %.*s is none that this architecture "
-                           "is supported with", (unsigned long long)t->place, STR_ARG(t->name));
+            return err_set(err, ERR_FORMAT, "%.*s is none that this architecture "
+                           "is supported with", STR_ARG(t->origin));
     }
     return true;
 }
 
-bool weights_bind(struct weights *weights, const struct gguf *file, const struct hparams *h,
+bool weights_bind(struct weights *weights, const struct tensors *tensors, const struct hparams *h,
                   const struct weight_rule *rules, size_t rules_n, struct arena *arena,
                   struct err *err)
 {
-    bool *used = arena_array(arena, gguf_tensors_n(file), sizeof *used);
+    bool *used = arena_array(arena, tensors->n, sizeof *used);
 
     weights->layers = arena_array(arena, h->layers, sizeof *weights->layers);
     for (const struct weight_rule *rule = rules; rule < rules + rules_n; rule++) {
         for (uint32_t layer = 0; layer < (rule->per_layer ? h->layers : 1); layer++) {
             void *base = rule->per_layer ? (void *)&weights->layers[layer] : (void *)weights;
-            char name[GGUF_NAME_MAX];
+            char name[TENSOR_NAME_MAX];
             if (rule->per_layer)
                 snprintf(name, sizeof name, "blk.%u.%s", layer, rule->name);
             else
                 snprintf(name, sizeof name, "%s", rule->name);
-            if (!bind(base, rule, name, file, h, arena, used, err))
+            if (!bind(base, rule, name, tensors, h, arena, used, err))
                 return false;
         }
     }
-    return refuse_unused(file, used, err);
+    return refuse_unused(tensors, used, err);
 }

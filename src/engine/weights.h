@@ -12,8 +12,8 @@
 
 #include "base/arena.h"
 #include "base/err.h"
-#include "engine/gguf.h"
-#include "engine/model.h"
+#include "engine/hparams.h"
+#include "engine/tensors.h"
 #include "kernels/kernels.h"
 
 struct layer_weights {
@@ -45,7 +45,7 @@ struct weight_rule {
     bool optional;              /* left zero if the file has no such tensor */
 };
 
-bool weights_bind(struct weights *weights, const struct gguf *file, const struct hparams *hparams,
+bool weights_bind(struct weights *weights, const struct tensors *tensors, const struct hparams *hparams,
                   const struct weight_rule *rules, size_t rules_n, struct arena *arena,
                   struct err *err);
 

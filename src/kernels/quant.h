@@ -27,12 +27,20 @@ struct quant_info {
 extern const struct quant_info quants[QUANT_COUNT];
 
 /* A weight matrix where it lies in the file: row r begins at data + r * row_bytes. Any alignment of
- * data that the file gives: kernels use unaligned loads. cols is a multiple of the block. */
+ * data that the file gives: kernels use unaligned loads. cols is a multiple of the block.
+ *
+ * Affine formats (MLX) keep a scale and a bias for each `group` numbers of a row apart from the
+ * numbers: row r's begin at scales + r * scale_row_bytes and at biases + the same, unaligned floats
+ * of scale_quant (f32, f16, bf16). For all other formats these fields are zero. */
 struct matrix {
     const void *data;
     size_t row_bytes;
     uint32_t rows, cols;
     enum quant quant;
+    const void *scales, *biases;
+    size_t scale_row_bytes;
+    enum quant scale_quant;
+    uint32_t group;
 };
 
 #endif

@@ -218,7 +218,8 @@ static void test_every_cut(void **state)
         free(bytes);
     }
     struct err err = {0};
-    struct model *model = model_load(gguf_parse(whole.s, whole.n, "good", &err), &err);
+    struct model *model =
+        model_load(checkpoint_of_gguf(gguf_parse(whole.s, whole.n, "good", &err), &err), &err);
     assert_non_null(model);
     model_close(model);
     arena_free(arena);

@@ -34,7 +34,7 @@ static void test_hparams(void **state)
     assert_int_equal(h->rotary, 32);
     assert_int_equal(h->vocab, 512);
     assert_int_equal(h->context_trained, 131072);
-    assert_true(h->rms_eps == 1e-5f && h->rope_base == 500000.0f && h->rope_adjacent);
+    assert_true(h->rms_eps == 1e-5f && h->ropes[0].base == 500000.0f && h->rope_adjacent);
     assert_int_equal(vocab_size(model_vocab(model)), 512);
     model_close(model);
     arena_free(arena);
@@ -74,7 +74,7 @@ static void test_defaults(void **state)
     const struct hparams *h = model_hparams(model);
     struct model_info info = {0};
 
-    assert_true(h->head_dim == 8 && h->rotary == 8 && h->rope_base == 10000.0f);
+    assert_true(h->head_dim == 8 && h->rotary == 8 && h->ropes[0].base == 10000.0f);
     model_describe(model, &info);
     assert_int_equal(info.chat_template.n, 0);
     assert_true(str_is(info.name, "small"));

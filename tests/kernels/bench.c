@@ -64,7 +64,8 @@ static void bench_matrix(struct check *check, struct matrix *w, enum quant quant
     for (size_t r = 0; r < rows; r++)
         memcpy(data + r * few.row_bytes,
                (const uint8_t *)few.data + r % RANDOM_ROWS * few.row_bytes, few.row_bytes);
-    *w = (struct matrix){data, few.row_bytes, rows, cols, quant};
+    *w = (struct matrix){.data = data, .row_bytes = few.row_bytes, .rows = rows, .cols = cols,
+                          .quant = quant};
     check_matrix_free(&few);
 }
 

@@ -22,7 +22,8 @@ void check_matrix(struct check *check, struct matrix *matrix, enum quant quant, 
     const struct quant_info *info = &quants[quant];
     size_t row_bytes = cols / info->block * info->bytes;
     uint8_t *data = (uint8_t *)check_alloc(rows * row_bytes + 1) + 1;
-    *matrix = (struct matrix){data, row_bytes, rows, cols, quant};
+    *matrix = (struct matrix){.data = data, .row_bytes = row_bytes, .rows = rows, .cols = cols,
+                               .quant = quant};
     for (size_t i = 0; i < rows * row_bytes; i++)
         data[i] = (uint8_t)rng_next(&check->rng);
     for (size_t i = 0; i < rows * row_bytes; i += info->bytes) {

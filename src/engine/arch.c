@@ -1,0 +1,55 @@
+/* arch.c - the architectures there are. */
+#include "engine/arch.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/utf8.h"
+
+enum { WORD_MAX = 64, TEXT_MAX = 200 };
+
+static const struct arch *const archs[] = {&arch_llama};
+enum { ARCHS = sizeof archs / sizeof *archs };
+
+/* A file's own word in an error text: quoted, if it is a word at all. */
+static const char *quote(char *out, size_t size, struct str word)
+{
+    return word.n <= WORD_MAX && utf8_valid(word) ? log_quote(out, size, word) : "(no word)";
+}
+
+static void list(char *out, size_t size, const char *word)
+{
+    const size_t n = strlen(out);
+
+    snprintf(out + n, size - n, "%s%s", n ? ", " : "", word);
+}
+
+const struct arch *arch_of_gguf(struct str name, const char *place, struct err *err)
+{
+    char shown[TEXT_MAX], supported[TEXT_MAX] = "";
+
+    for (size_t i = 0; i < ARCHS; i++) {
+        if (str_is(name, archs[i]->name))
+            return archs[i];
+        list(supported, sizeof supported, archs[i]->name);
+    }
+    err_set(err, ERR_FORMAT, "%s: architecture %s is not supported, these are: %s", place,
+            quote(shown, sizeof shown, name), supported);
+    return NULL;
+}
+
+const struct arch *arch_of_model_type(struct str model_type, const char *place, struct err *err)
+{
+    char shown[TEXT_MAX], supported[TEXT_MAX] = "";
+
+    for (size_t i = 0; i < ARCHS; i++)
+        for (const char *const *type = archs[i]->model_types; *type; type++) {
+            if (str_is(model_type, *type))
+                return archs[i];
+            list(supported, sizeof supported, *type);
+        }
+    err_set(err, ERR_FORMAT, "%s: model type %s is not supported, these are: %s", place,
+            quote(shown, sizeof shown, model_type), supported);
+    return NULL;
+}
