@@ -104,9 +104,10 @@ static void tree_free(void *context, void *p)
     (void)p;
 }
 
-bool json_parse(struct arena *arena, struct str text, yyjson_val **root, struct err *err)
+/* subject: what the text is, as an error's sentence begins. */
+static bool parse(struct arena *arena, struct str text, const char *subject, size_t values_max,
+                  enum err_code code, yyjson_val **root, struct err *err)
 {
-    static const char what[] = "The request body is not valid JSON";
     const struct measure m = json_measure(text);
     struct tree_memory memory = {.arena = arena,
                                  .tree_bytes = (m.values + 16) * sizeof(yyjson_val) / 2 * 3};
@@ -114,18 +115,29 @@ bool json_parse(struct arena *arena, struct str text, yyjson_val **root, struct 
     yyjson_read_err reason;
 
     if (text.n == 0)
-        return err_set(err, ERR_INVALID, "%s: it is empty", what);
+        return err_set(err, code, "%s is not valid JSON: it is empty", subject);
     if (m.too_deep_at != SIZE_MAX)
-        return err_set(err, ERR_INVALID, "%s: nested deeper than %d at byte %zu", what,
+        return err_set(err, code, "%s is not valid JSON: nested deeper than %d at byte %zu", subject,
                        JSON_DEPTH_MAX, m.too_deep_at);
-    if (m.values > JSON_VALUES_MAX)
-        return err_set(err, ERR_INVALID, "The request body holds more than %d JSON values",
-                       JSON_VALUES_MAX);
+    if (m.values > values_max)
+        return err_set(err, code, "%s holds more than %zu JSON values", subject, values_max);
     yyjson_doc *doc = yyjson_read_opts((char *)(uintptr_t)text.s, text.n, 0, &allocator, &reason);
     if (!doc)
-        return err_set(err, ERR_INVALID, "%s: %s at byte %zu", what, reason.msg, reason.pos);
+        return err_set(err, code, "%s is not valid JSON: %s at byte %zu", subject, reason.msg,
+                       reason.pos);
     *root = yyjson_doc_get_root(doc);
     return true;
+}
+
+bool json_parse(struct arena *arena, struct str text, yyjson_val **root, struct err *err)
+{
+    return parse(arena, text, "The request body", JSON_VALUES_MAX, ERR_INVALID, root, err);
+}
+
+bool json_parse_file(struct arena *arena, struct str text, const char *name, size_t values_max,
+                     yyjson_val **root, struct err *err)
+{
+    return parse(arena, text, name, values_max, ERR_FORMAT, root, err);
 }
 
 bool json_escape(struct buf *out, struct str s)

@@ -104,6 +104,16 @@ static bool check_rope(const struct hparams *h, const struct rope *rope, struct 
     return true;
 }
 
+void hparams_alternate(struct hparams *h, uint32_t period, uint8_t local_rope, struct arena *arena)
+{
+    struct layer_kind *kinds = arena_array(arena, h->layers, sizeof *kinds);
+
+    for (uint32_t i = 0; i < h->layers; i++)
+        if ((i + 1) % period != 0)
+            kinds[i] = (struct layer_kind){.windowed = true, .rope = local_rope};
+    h->kinds = kinds;
+}
+
 bool hparams_check(struct hparams *h, struct arena *arena, struct err *err)
 {
     if (!check_size("layers", h->layers, LAYERS_MAX, err) ||
@@ -119,8 +129,15 @@ bool hparams_check(struct hparams *h, struct arena *arena, struct err *err)
         return err_set(err, ERR_FORMAT, "%u rotary dimensions do not make pairs", h->rotary);
     if (h->attention_scale == 0)
         h->attention_scale = 1.0f / sqrtf((float)h->head_dim);
-    if (!h->kinds)
-        h->kinds = arena_array(arena, h->layers, sizeof *h->kinds);
+    if (!h->kinds) {
+        struct layer_kind *kinds = arena_array(arena, h->layers, sizeof *kinds);
+        for (uint32_t i = 0; i < h->layers; i++)
+            kinds[i].windowed = h->window > 0;
+        h->kinds = kinds;
+    }
+    for (uint32_t i = 0; i < h->layers; i++)
+        if (h->kinds[i].windowed && h->window == 0)
+            return err_set(err, ERR_FORMAT, "layer %u sees a window, but its size is missing", i);
     for (size_t i = 0; i < ROPES_MAX; i++)
         if (!check_rope(h, &h->ropes[i], err))
             return false;

@@ -61,3 +61,19 @@ struct matrix tensor_matrix(const struct tensor *t)
         .scale_row_bytes = t->group ? t->dims[0] / t->group * quants[t->scale_quant].bytes : 0,
     };
 }
+
+static const void *skip(const void *p, size_t bytes)
+{
+    return p ? (const char *)p + bytes : NULL;
+}
+
+struct matrix matrix_rows(const struct matrix *matrix, uint32_t first, uint32_t n)
+{
+    struct matrix part = *matrix;
+
+    part.rows = n;
+    part.data = skip(matrix->data, first * matrix->row_bytes);
+    part.scales = skip(matrix->scales, first * matrix->scale_row_bytes);
+    part.biases = skip(matrix->biases, first * matrix->scale_row_bytes);
+    return part;
+}

@@ -43,5 +43,7 @@ const struct tensor *tensors_find(const struct tensors *tensors, struct str name
 
 /* The matrix a tensor is: rows are all dims but the innermost, multiplied (stacked experts too). */
 struct matrix tensor_matrix(const struct tensor *tensor);
+/* Some of a matrix's rows. */
+struct matrix matrix_rows(const struct matrix *matrix, uint32_t first, uint32_t n);
 
 #endif

@@ -168,6 +168,23 @@ static void reads_back(struct str s)
     arena_free(arena);
 }
 
+static void test_a_file(void **state)
+{
+    struct arena *arena = arena_new(1 << 10);
+    yyjson_val *root;
+    struct err err;
+
+    assert_true(json_parse_file(arena, STR("{\"a\":[1]}"), "config.json", 4, &root, &err));
+    assert_int_equal(yyjson_arr_size(yyjson_obj_get(root, "a")), 1);
+    assert_false(json_parse_file(arena, STR("{\"a\":[1,2]}"), "config.json", 4, &root, &err));
+    assert_int_equal(err.code, ERR_FORMAT);
+    assert_string_equal(err.text, "config.json holds more than 4 JSON values");
+    assert_false(json_parse_file(arena, STR("{\"a\""), "config.json", 4, &root, &err));
+    assert_int_equal(err.code, ERR_FORMAT);
+    assert_true(str_starts(str_of(err.text), STR("config.json is not valid JSON: ")));
+    arena_free(arena);
+}
+
 static void test_quote(void **state)
 {
     struct buf out = {0};
@@ -214,6 +231,7 @@ int main(void)
         cmocka_unit_test(test_strings_hide_brackets),
         cmocka_unit_test(test_value_limit),
         cmocka_unit_test(test_trees_of_all_shapes),
+        cmocka_unit_test(test_a_file),
         cmocka_unit_test(test_quote),
         cmocka_unit_test(test_quote_reads_back),
         cmocka_unit_test(test_quote_reports_overflow),

@@ -96,7 +96,6 @@ static const struct { const char *name, *refusal; } bad_files[] = {
      "byte 4171: key tokenizer.ggml.merges: expected array of string, found array of bool"},
     {"misaligned_offset", "byte 395: tensor w: offset 16 is not a multiple of 32"},
     {"nested_arrays", "key x: byte 408: arrays in arrays are not supported"},
-    {"norm_of_f16", "byte 4326: tensor output_norm.weight: expected type f32, found f16"},
     {"not_gguf", "byte 0: not a GGUF file (it does not begin with \"GGUF\")"},
     {"offset_plus_size_wraps",
      "byte 395: tensor w: 32 bytes at offset 18446744073709551584 of the data end beyond "
