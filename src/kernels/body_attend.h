@@ -25,6 +25,7 @@ struct attend_state {
     float *q;                   /* [rows][dim], scaled */
     float *sums;                /* [rows][dim_padded] */
     float *scores;              /* [rows][KV_PAGE] */
+    float softcap;
     float best[ATTEND_ROWS_MAX], total[ATTEND_ROWS_MAX];
 };
 
@@ -45,6 +46,7 @@ static void attend_begin(struct attend_state *state, const struct attend *job)
     state->q = state->page + KV_PAGE * state->dim_padded;
     state->sums = state->q + rows * state->dim_padded;
     state->scores = state->sums + rows * state->dim_padded;
+    state->softcap = job->softcap;
     memset(state->q, 0, rows * dim * sizeof *state->q);
     memset(state->sums, 0, rows * state->dim_padded * sizeof *state->sums);
     memset(state->scores, 0, rows * KV_PAGE * sizeof *state->scores);
@@ -131,6 +133,8 @@ static void attend_softmax(struct attend_state *state, size_t row, size_t begin,
         memset(scores, 0, KV_PAGE * sizeof *scores);
         return;
     }
+    if (state->softcap > 0)
+        softcap(scores + begin, end - begin, state->softcap);
     for (size_t p = 0; p < begin; p++)
         scores[p] = -INFINITY;
     for (size_t p = end; p < KV_PAGE; p++)
@@ -242,6 +246,8 @@ static void attend(const struct attend *job)
     for (size_t page = first / KV_PAGE; page * KV_PAGE < last; page++)
         (state.few ? attend_page_few : attend_page)(&state, job, page);
     for (size_t r = 0; r < job->rows; r++) {
+        if (job->sinks)         /* infinite where the sink takes all there is */
+            state.total[r] += expf(job->sinks[r] - state.best[r]);
         for (size_t i = 0; i < state.dim; i++)
             job->out[r][i] = state.sums[r * state.dim_padded + i] / state.total[r];
     }

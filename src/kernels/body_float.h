@@ -95,11 +95,23 @@ static void rope(float *x, const float *cos, const float *sin, size_t rotary, bo
     }
 }
 
-/* 1 / (1 + e^-g): where e^-g would overflow, the quotient is 0 to float's precision anyway. */
-static inline vf silu(vf g)
+/* x / (1 + e^-g): where e^-g would overflow, the quotient is 0 to float's precision anyway. */
+static inline vf times_sigmoid(vf x, vf g)
 {
     vf minus = vf_sub(vf_zero(), vf_max(g, vf_set1(-88)));
-    return vf_div(g, vf_add(vf_set1(1), vf_exp(minus)));
+    return vf_div(x, vf_add(vf_set1(1), vf_exp(minus)));
+}
+
+static inline vf silu(vf g)
+{
+    return times_sigmoid(g, g);
+}
+
+/* x / 2 * (1 + tanh(y)) = x / (1 + e^(-2y)), with y = sqrt(2 / pi) * (x + 0.044715 x^3). */
+static inline vf gelu(vf x)
+{
+    vf inner = vf_fma(vf_mul(vf_mul(x, x), x), vf_set1(0.044715f), x);
+    return times_sigmoid(x, vf_mul(inner, vf_set1(2 * 0.797884561f)));
 }
 
 static void silu_mul(float *gate, const float *up, size_t n)
@@ -110,6 +122,30 @@ static void silu_mul(float *gate, const float *up, size_t n)
     if (i < n) {
         vf tail = vf_mul(silu(vf_load_n(gate + i, n - i)), vf_load_n(up + i, n - i));
         vf_store_n(gate + i, tail, n - i);
+    }
+}
+
+static void gelu_mul(float *gate, const float *up, size_t n)
+{
+    size_t i = 0;
+    for (; i + V_LANES <= n; i += V_LANES)
+        vf_store(gate + i, vf_mul(gelu(vf_load(gate + i)), vf_load(up + i)));
+    if (i < n) {
+        vf tail = vf_mul(gelu(vf_load_n(gate + i, n - i)), vf_load_n(up + i, n - i));
+        vf_store_n(gate + i, tail, n - i);
+    }
+}
+
+/* cap * tanh(x / cap) = 2 cap / (1 + e^(-2x / cap)) - cap. */
+static void softcap(float *x, size_t n, float cap)
+{
+    vf twice = vf_set1(2 * cap), rate = vf_set1(2 / cap), once = vf_set1(cap);
+    size_t i = 0;
+    for (; i + V_LANES <= n; i += V_LANES)
+        vf_store(x + i, vf_sub(times_sigmoid(twice, vf_mul(vf_load(x + i), rate)), once));
+    if (i < n) {
+        vf tail = vf_mul(vf_load_n(x + i, n - i), rate);
+        vf_store_n(x + i, vf_sub(times_sigmoid(twice, tail), once), n - i);
     }
 }
 

@@ -41,6 +41,10 @@ void kernels_overlay(struct kernels *table, const struct kernels *over)
         table->rope = over->rope;
     if (over->silu_mul)
         table->silu_mul = over->silu_mul;
+    if (over->gelu_mul)
+        table->gelu_mul = over->gelu_mul;
+    if (over->softcap)
+        table->softcap = over->softcap;
     if (over->add)
         table->add = over->add;
     if (over->attend)

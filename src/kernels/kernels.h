@@ -52,7 +52,10 @@ struct attend {
     float *const *out;          /* [rows] -> head_dim floats */
     const uint32_t *first, *visible;    /* [rows]; first[i] < visible[i] */
     const uint16_t *const *k, *const *v;        /* by page number: position p lies in p / KV_PAGE */
-    float scale;                /* 1 / sqrt(head_dim) */
+    float scale;                /* scores are multiplied by it, */
+    float softcap;              /* then, unless it is 0, made softcap * tanh(score / softcap) */
+    const float *sinks;         /* [rows]: one more score each that draws weight from the others and
+                                   has no value; NULL: none */
     float *scratch;             /* attend_scratch_floats(head_dim), aligned to 64, one per thread */
 };
 
@@ -76,6 +79,8 @@ struct kernels {
      * by the angle whose cos and sin are given, [rotary / 2] each. */
     void (*rope)(float *x, const float *cos, const float *sin, size_t rotary, bool adjacent);
     void (*silu_mul)(float *gate, const float *up, size_t n);   /* gate = silu(gate) * up */
+    void (*gelu_mul)(float *gate, const float *up, size_t n);   /* GELU's tanh form, likewise */
+    void (*softcap)(float *x, size_t n, float cap);             /* x = cap * tanh(x / cap) */
     void (*add)(float *x, const float *y, size_t n);            /* x += y */
     void (*attend)(const struct attend *job);
     void (*f32_to_f16)(uint16_t *out, const float *x, size_t n);

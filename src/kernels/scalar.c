@@ -238,6 +238,21 @@ static void silu_mul(float *gate, const float *up, size_t n)
         gate[i] = gate[i] / (1 + expf(-gate[i])) * up[i];
 }
 
+/* gelu(x) = x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))). */
+static void gelu_mul(float *gate, const float *up, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        float x = gate[i], inner = 0.797884561f * (x + 0.044715f * x * x * x);
+        gate[i] = x / 2 * (1 + tanhf(inner)) * up[i];
+    }
+}
+
+static void softcap(float *x, size_t n, float cap)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = cap * tanhf(x[i] / cap);
+}
+
 static void add(float *x, const float *y, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -257,6 +272,8 @@ static void attend_row(const struct attend *job, size_t row)
         for (size_t i = 0; i < dim; i++)
             score += q[i] * half_float(k[i]);
         score *= job->scale;
+        if (job->softcap > 0)
+            score = job->softcap * tanhf(score / job->softcap);
         if (score > best) {     /* what was summed so far was measured against the old maximum */
             float shrink = expf(best - score);
             for (size_t i = 0; i < dim; i++)
@@ -269,6 +286,8 @@ static void attend_row(const struct attend *job, size_t row)
         for (size_t i = 0; i < dim; i++)
             out[i] += weight * half_float(v[i]);
     }
+    if (job->sinks)             /* infinite where the sink takes all there is */
+        total += expf(job->sinks[row] - best);
     for (size_t i = 0; i < dim; i++)
         out[i] /= total;
 }
@@ -327,6 +346,8 @@ const struct kernels kernels_scalar = {
     .rmsnorm = rmsnorm,
     .rope = rope,
     .silu_mul = silu_mul,
+    .gelu_mul = gelu_mul,
+    .softcap = softcap,
     .add = add,
     .attend = attend,
     .f32_to_f16 = f32_to_f16,

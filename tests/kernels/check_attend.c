@@ -14,7 +14,8 @@ static double score(const struct attend *job, size_t row, size_t p)
     for (size_t i = 0; i < job->head_dim; i++)
         sum += (double)job->q[row][i] *
                half_float(job->k[p / KV_PAGE][p % KV_PAGE * job->head_dim + i]);
-    return sum * job->scale;
+    sum *= job->scale;
+    return job->softcap > 0 ? job->softcap * tanh(sum / job->softcap) : sum;
 }
 
 static void check_row(struct check *check, const struct attend *job, size_t row)
@@ -27,6 +28,8 @@ static void check_row(struct check *check, const struct attend *job, size_t row)
     }
     for (size_t p = first; p < visible; p++)
         total += weights[p] = exp(weights[p] - best);
+    if (job->sinks)
+        total += exp(job->sinks[row] - best);
     for (size_t i = 0; i < job->head_dim; i++) {
         double want = 0;
         for (size_t p = first; p < visible; p++)
@@ -84,7 +87,9 @@ void check_attend(struct check *check)
     float *q = check_alloc(rows * dim * sizeof *q), *out = check_alloc(rows * dim * sizeof *out);
     const float *q_rows[ATTEND_ROWS_MAX];
     float *out_rows[ATTEND_ROWS_MAX];
+    float sinks[ATTEND_ROWS_MAX];
     for (size_t r = 0; r < rows; r++) {
+        sinks[r] = check_uniform(check, check_random(check, 0, 3) ? 8 : 300);
         q_rows[r] = q + r * dim;
         out_rows[r] = out + r * dim;
         for (size_t i = 0; i < dim; i++)
@@ -94,6 +99,8 @@ void check_attend(struct check *check)
         .rows = rows, .head_dim = dim, .q = q_rows, .out = out_rows, .first = first,
         .visible = visible, .k = (const uint16_t *const *)k, .v = (const uint16_t *const *)v,
         .scale = 1 / sqrtf((float)dim),
+        .softcap = check_random(check, 0, 3) ? 0 : 20,
+        .sinks = check_random(check, 0, 3) ? NULL : sinks,
         .scratch = check_alloc(attend_scratch_floats(dim) * sizeof(float)),
     };
     check->table->attend(&job);

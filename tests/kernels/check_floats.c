@@ -72,12 +72,32 @@ static void check_silu_add(struct check *check, size_t n)
         check_near(check, gate[i], want, 1e-6 * fabs(want) + 1e-30, "silu_mul(%g)", was[i]);
     }
     memcpy(gate, was, n * sizeof *was);
+    check->table->gelu_mul(gate, up, n);
+    for (size_t i = 0; i < n; i++) {
+        double x = was[i], half = (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x))) / 2;
+        check_near(check, gate[i], x * half * up[i], 2e-6 * fabs(x * half * up[i]) + 2e-6,
+                   "gelu_mul(%g)", x);
+    }
+    memcpy(gate, was, n * sizeof *was);
     check->table->add(gate, up, n);
     for (size_t i = 0; i < n; i++)
         check_true(check, gate[i] == was[i] + up[i], "add %zu of %zu", i, n);
     free(was);
     free(up);
     free(gate);
+}
+
+static void check_softcap(struct check *check, size_t n)
+{
+    float *x = uniform_floats(check, n, check_random(check, 0, 3) ? 60 : 3000);
+    float *was = check_alloc(n * sizeof *was), cap = check_random(check, 0, 1) ? 30 : 50;
+    memcpy(was, x, n * sizeof *was);
+    check->table->softcap(x, n, cap);
+    for (size_t i = 0; i < n; i++)
+        check_near(check, x[i], cap * tanh((double)was[i] / cap), 3e-7 * cap, "softcap(%g, %g)",
+                   (double)was[i], (double)cap);
+    free(was);
+    free(x);
 }
 
 static void check_softmax(struct check *check, size_t n)
@@ -168,6 +188,7 @@ void check_floats(struct check *check)
     check_rope(check, check_random(check, 1, 70), false);
     check_rope(check, check_random(check, 1, 70), true);
     check_silu_add(check, n);
+    check_softcap(check, n);
     check_softmax(check, n);
     check_from_half(check);
     check_to_half(check, n);
