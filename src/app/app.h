@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "app/config.h"
+#include "app/models.h"
 #include "base/arena.h"
 #include "base/err.h"
 #include "base/str.h"
@@ -34,6 +35,7 @@ bool cmd_bench(const struct config *config, struct arena *arena, struct err *err
 bool cmd_tokens(const struct config *config, struct arena *arena, struct err *err);
 bool cmd_prompt(const struct config *config, struct arena *arena, struct err *err);
 bool cmd_check(const struct config *config, struct arena *arena, struct err *err);
+bool cmd_list(const struct config *config, struct arena *arena, struct err *err);
 bool cmd_options(const struct config *config, struct arena *arena, struct err *err);
 
 /* help.c */
@@ -42,11 +44,13 @@ void help_command(FILE *out, const struct command *command);
 void help_options_markdown(FILE *out);
 void help_options_man(FILE *out);
 
-/* model.c: the engine as the options describe it. A file that isn't there comes with what to do. */
-struct engine *app_engine_open(const struct config *config, const char *model_path,
-                               struct err *err);
+/* model.c: what the options mean by a model. */
+struct models app_models(const struct config *config, struct arena *arena);
+/* The only model of a command that takes one. */
+struct engine *app_engine_only(const struct config *config, struct arena *arena, struct err *err);
+struct engine *app_engine_open(const struct config *config, const char *path, struct err *err);
 uint32_t app_threads(const struct config *config);      /* 0 turned into this machine's number */
-struct str app_model_id(const struct config *config);   /* --model-id, or the file's name */
+const char *app_size_text(struct arena *arena, uint64_t bytes);         /* "93.8 MiB" */
 
 /* sequence.c: one sequence from its prompt to its end, waited for. text: what it wrote is appended;
  * may be NULL. A sequence that failed is an error. */

@@ -157,7 +157,7 @@ static bool bench(struct engine *engine, const struct config *config, struct are
 
 bool cmd_bench(const struct config *config, struct arena *arena, struct err *err)
 {
-    struct engine *engine = app_engine_open(config, config->model, err);
+    struct engine *engine = app_engine_only(config, arena, err);
     if (!engine) {
         return false;
     }

@@ -11,17 +11,6 @@
 #include "base/log.h"
 #include "chat/template.h"
 
-static const char *size_text(struct arena *arena, uint64_t bytes)
-{
-    static const char *const names[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
-    double size = (double)bytes;
-    size_t i = 0;
-    for (; size >= 1024 && i < 4; i++) {
-        size /= 1024;
-    }
-    return arena_printf(arena, i && size < 100 ? "%.1f %s" : "%.0f %s", size, names[i]).s;
-}
-
 /* Every byte, so that a bad disk is found now and not in the middle of an answer. */
 static bool read_whole(const char *path, uint64_t expected, struct err *err)
 {
@@ -96,7 +85,7 @@ static bool say_template(const struct model_info *info, struct arena *arena, str
 static void say_model(const struct model_info *info, struct arena *arena)
 {
     printf("file            %.*s (%s, read whole)\n", STR_ARG(info->path),
-           size_text(arena, info->file_bytes));
+           app_size_text(arena, info->file_bytes));
     printf("name            %.*s\n", STR_ARG(info->name));
     printf("architecture    %.*s: %u layers of %u, %u heads and %u key-value heads of %u\n",
            STR_ARG(info->architecture), info->layers, info->hidden, info->heads, info->kv_heads,
@@ -109,13 +98,13 @@ static void say_model(const struct model_info *info, struct arena *arena)
 static void say_memory(const struct model_info *info, struct arena *arena)
 {
     printf("context         %u tokens (trained for %u)\n", info->context, info->context_trained);
-    printf("memory          weights %s; keys and values %s a token:", size_text(arena,
-           info->file_bytes), size_text(arena, info->kv_bytes_token));
+    printf("memory          weights %s; keys and values %s a token:", app_size_text(arena,
+           info->file_bytes), app_size_text(arena, info->kv_bytes_token));
     for (uint64_t n = 2048; n < info->context; n *= 4) {
-        printf(" %s at %llu tokens,", size_text(arena, n * info->kv_bytes_token),
+        printf(" %s at %llu tokens,", app_size_text(arena, n * info->kv_bytes_token),
                (unsigned long long)n);
     }
-    printf(" %s at %u\n", size_text(arena, info->context * info->kv_bytes_token), info->context);
+    printf(" %s at %u\n", app_size_text(arena, info->context * info->kv_bytes_token), info->context);
 }
 
 static bool say_run(struct engine *engine, const struct config *config, struct arena *arena,
@@ -146,12 +135,17 @@ bool cmd_check(const struct config *config, struct arena *arena, struct err *err
     if (config->args.n == 0) {
         return err_set(err, ERR_USAGE, "which model? usage: pensieve check [options] MODEL");
     }
-    struct engine *engine = app_engine_open(config, config->args.items[0].s, err);
+    struct models models = app_models(config, arena);
+    struct model_entry entry;
+    if (!models_resolve(&models, arena, config->args.items[0].s, &entry, err)) {
+        return false;
+    }
+    struct engine *engine = app_engine_open(config, entry.path, err);
     if (!engine) {
         return false;
     }
     const struct model_info *info = engine_info(engine);
-    bool good = read_whole(config->args.items[0].s, info->file_bytes, err);
+    bool good = read_whole(entry.path, info->file_bytes, err);
     if (good) {
         say_model(info, arena);
         good = say_template(info, arena, err);

@@ -31,7 +31,7 @@ bool cmd_prompt(const struct config *config, struct arena *arena, struct err *er
     if (!app_read(arena, config->args.n > 0 ? config->args.items[0].s : NULL, &body, err)) {
         return false;
     }
-    struct engine *engine = app_engine_open(config, config->model, err);
+    struct engine *engine = app_engine_only(config, arena, err);
     if (!engine) {
         return false;
     }

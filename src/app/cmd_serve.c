@@ -90,10 +90,9 @@ static struct str main_type(struct str types)
 }
 
 static void say_ready(const struct config *config, struct arena *arena, uint16_t port,
-                      const struct engine *engine, double seconds)
+                      struct str name, const struct engine *engine, double seconds)
 {
     const struct model_info *info = engine_info(engine);
-    struct str name = app_model_id(config);
     struct str url = base_url(config, arena, port);
     struct str type = main_type(info->types);
     printf("pensieve %s ready on %s - %.*s %.*s, %u tokens, %u threads, %s, loaded in %.0f ms\n",
@@ -116,11 +115,17 @@ static bool serve_run(struct serve *serve, const struct config *config, struct a
                       struct err *err)
 {
     uint64_t start = clock_ns();
-    struct engine *engine = app_engine_open(config, config->model, err);
+    struct models models = app_models(config, arena);
+    struct model_entry entry;
+    if (!models_resolve(&models, arena, config->models.items[0].s, &entry, err)) {
+        return false;
+    }
+    struct engine *engine = app_engine_open(config, entry.path, err);
     if (!engine) {
         return false;
     }
-    struct backend *native = native_new(&serve->loop, engine, app_model_id(config), err);
+    struct str id = config->model_id[0] ? str_of(config->model_id) : entry.id;
+    struct backend *native = native_new(&serve->loop, engine, id, err);
     if (!native) {
         engine_close(engine);
         return false;
@@ -135,7 +140,8 @@ static bool serve_run(struct serve *serve, const struct config *config, struct a
     if (!serve->server || !signals_start(serve, err)) {
         return false;
     }
-    say_ready(config, arena, server_port(serve->server), engine, clock_seconds_since(start));
+    say_ready(config, arena, server_port(serve->server), id, engine,
+              clock_seconds_since(start));
     uv_run(&serve->loop, UV_RUN_DEFAULT);
     log_event(LOG_INFO, "stopped", "version=%s", PENSIEVE_VERSION);
     return true;

@@ -17,7 +17,7 @@ bool cmd_tokens(const struct config *config, struct arena *arena, struct err *er
         return err_set(err, ERR_INVALID, "the text is not valid UTF-8 (byte %zu)",
                        utf8_valid_prefix(text));
     }
-    struct engine *engine = app_engine_open(config, config->model, err);
+    struct engine *engine = app_engine_only(config, arena, err);
     if (!engine) {
         return false;
     }

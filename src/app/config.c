@@ -375,6 +375,30 @@ static bool settle_keys(struct config *config, struct arena *arena, struct err *
     return option_set(config, arena, option_find(STR("key")), STR(default_key), "key", err);
 }
 
+/* A list that nobody filled has its default; a choice of folder that nobody made, the usual one. */
+static bool settle_defaults(struct config *config, struct arena *arena, char *const *envp,
+                            struct err *err)
+{
+    for (size_t i = 0; i < options_n; i++) {
+        const struct option *option = &options[i];
+        const void *field = (const char *)config + option->offset;
+        if (option->type == OPTION_LIST && option->fallback[0] &&
+            ((const struct config_list *)field)->n == 0 &&
+            !option_set(config, arena, option, str_of(option->fallback), option->name, err)) {
+            return false;
+        }
+    }
+    config->models_dir_chosen = config->models_dir[0] != 0;
+    if (!config->models_dir_chosen) {
+        const char *base = variable(envp, "XDG_DATA_HOME");
+        const char *home = variable(envp, "HOME");
+        config->models_dir =
+            base && *base == '/' ? arena_printf(arena, "%s/pensieve/models", base).s
+            : home ? arena_printf(arena, "%s/.local/share/pensieve/models", home).s : "models";
+    }
+    return true;
+}
+
 bool config_load(struct config *config, struct arena *arena, enum command_bit command,
                  char *const *argv, size_t argc, char *const *envp, struct err *err)
 {
@@ -396,5 +420,6 @@ bool config_load(struct config *config, struct arena *arena, enum command_bit co
     return read_configured_file(config, arena, &flags, envp, err) &&
            read_environment(config, arena, envp, err) &&
            apply_flags(config, arena, &flags, err) &&
+           settle_defaults(config, arena, envp, err) &&
            (command != FOR_SERVE || settle_keys(config, arena, err));
 }

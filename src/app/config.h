@@ -26,6 +26,7 @@ enum {
 /* Which commands an option is for: a bit each. */
 enum command_bit {
     FOR_SERVE = 1, FOR_BENCH = 2, FOR_TOKENS = 4, FOR_PROMPT = 8, FOR_CHECK = 16, FOR_OPTIONS = 32,
+    FOR_LIST = 64, FOR_PULL = 128,
 };
 
 struct config_list {
@@ -36,7 +37,8 @@ struct config_list {
 /* Texts are never NULL; "" is "not set". */
 struct config {
     /* the model and the engine */
-    const char *model, *model_id, *cpu;
+    struct config_list models;          /* at least one */
+    const char *models_dir, *model_id, *cpu;
     uint64_t threads, context, kv_memory, prefill_chunk, sequences_max, queue_max, seed;
     /* the server */
     const char *host, *key_file;
@@ -61,6 +63,7 @@ struct config {
     struct config_list unknown_variables;       /* PENSIEVE_... names that are no option */
     bool help;
     bool keys_configured;               /* keys are a person's, not the default one */
+    bool models_dir_chosen;             /* not the usual one */
 };
 
 enum option_type {
@@ -75,7 +78,8 @@ struct option {
     size_t offset;                      /* in struct config */
     unsigned commands;                  /* FOR_... bits */
     enum option_reach reach;
-    const char *fallback;               /* the default, as a person would write it */
+    const char *fallback;               /* the default, as a person would write it; a list's: its
+                                         * only value */
     uint64_t min, max;                  /* numbers, bytes, milliseconds */
     const char *metavar;                /* "PATH"; a choice: "debug|info|warn" */
     const char *section;                /* heading in --help and the docs, on a section's first row */

@@ -15,6 +15,10 @@ const struct command commands[] = {
      "Loads the model, listens, and prints one line when it is ready. SIGTERM or Ctrl-C: no new\n"
      "requests are taken, running answers are finished; a second one ends at once.\n",
      cmd_serve},
+    {"list", FOR_LIST, 0, "list [options]", "the models in the models folder",
+     "Opens each as serve would and says what it is: its name, form, architecture, weights, size,\n"
+     "context, and whether it will run; where it won't, why.\n",
+     cmd_list},
     {"bench", FOR_BENCH, 0, "bench [options]", "measure prefill and decode at growing context",
      "Prompts of synthetic tokens through the whole engine, one after the other: how fast a prompt\n"
      "of a length is read, and how fast answers come after it.\n",

@@ -1,8 +1,6 @@
 /* model.c - from options to an open engine, and what a person should do where that fails. */
 #include "app/app.h"
 
-#include <errno.h>
-#include <unistd.h>
 #include <uv.h>
 
 uint32_t app_threads(const struct config *config)
@@ -10,34 +8,28 @@ uint32_t app_threads(const struct config *config)
     return config->threads ? (uint32_t)config->threads : (uint32_t)uv_available_parallelism();
 }
 
-struct str app_model_id(const struct config *config)
+const char *app_size_text(struct arena *arena, uint64_t bytes)
 {
-    if (config->model_id[0]) {
-        return str_of(config->model_id);
+    static const char *const names[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+    double size = (double)bytes;
+    size_t i = 0;
+    for (; size >= 1024 && i < 4; i++) {
+        size /= 1024;
     }
-    const char *slash = strrchr(config->model, '/');
-    struct str name = str_of(slash ? slash + 1 : config->model);
-    if (str_ends(name, STR(".gguf")) && name.n > 5) {
-        name.n -= 5;
-    }
-    return name;
+    return arena_printf(arena, i && size < 100 ? "%.1f %s" : "%.0f %s", size, names[i]).s;
 }
 
-struct engine *app_engine_open(const struct config *config, const char *model_path,
-                               struct err *err)
+/* The chosen folder, or the usual one and the one beside us that `make run` fills. */
+struct models app_models(const struct config *config, struct arena *arena)
 {
-    if (access(model_path, R_OK) != 0) {
-        if (errno == ENOENT) {
-            err_set(err, ERR_IO,
-                    "there is no model at %s; `make model` fetches the default one, "
-                    "--model PATH names yours", model_path);
-        } else {
-            err_set(err, ERR_IO, "%s can't be read: %s", model_path, strerror(errno));
-        }
-        return NULL;
-    }
+    const char *const roots[] = {config->models_dir, "models"};
+    return models_scan(arena, roots, config->models_dir_chosen ? 1 : 2);
+}
+
+struct engine *app_engine_open(const struct config *config, const char *path, struct err *err)
+{
     struct engine_options engine = {
-        .model_path = model_path,
+        .model_path = path,
         .cpu = config->cpu[0] ? config->cpu : NULL,
         .threads = app_threads(config),
         .context = (uint32_t)config->context,
@@ -47,4 +39,18 @@ struct engine *app_engine_open(const struct config *config, const char *model_pa
         .kv_bytes_max = config->kv_memory,
     };
     return engine_open(&engine, err);
+}
+
+struct engine *app_engine_only(const struct config *config, struct arena *arena, struct err *err)
+{
+    struct model_entry entry;
+    if (config->models.n > 1) {
+        err_set(err, ERR_USAGE, "--model: this command takes one model");
+        return NULL;
+    }
+    struct models models = app_models(config, arena);
+    if (!models_resolve(&models, arena, config->models.items[0].s, &entry, err)) {
+        return NULL;
+    }
+    return app_engine_open(config, entry.path, err);
 }

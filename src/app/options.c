@@ -11,16 +11,21 @@
 
 #define FIELD(name) offsetof(struct config, name)
 #define FOR_ENGINE (FOR_SERVE | FOR_BENCH | FOR_TOKENS | FOR_PROMPT | FOR_CHECK)
+#define FOR_NAMES (FOR_ENGINE | FOR_LIST)                   /* commands that find models by name */
 #define FOR_STEPS (FOR_SERVE | FOR_BENCH | FOR_CHECK)       /* commands that run the model */
 
 const struct option options[] = {
-    {.name = "model", .type = OPTION_TEXT, .offset = FIELD(model),
+    {.name = "model", .type = OPTION_LIST, .offset = FIELD(models),
      .commands = FOR_SERVE | FOR_BENCH | FOR_TOKENS | FOR_PROMPT,
-     .fallback = "models/SmolLM2-135M-Instruct.Q4_1.gguf", .metavar = "PATH",
-     .section = "Model and engine", .help = "the model to load: a GGUF file"},
+     .fallback = "models/SmolLM2-135M-Instruct.Q4_1.gguf", .metavar = "MODEL",
+     .section = "Model and engine",
+     .help = "a file, a folder, or a name as `list` shows; serve: repeatable, the first is default"},
+    {.name = "models-dir", .type = OPTION_TEXT, .offset = FIELD(models_dir), .commands = FOR_NAMES,
+     .fallback = "", .metavar = "DIR",
+     .help = "the models folder (default: ~/.local/share/pensieve/models, and ./models)"},
     {.name = "model-id", .type = OPTION_TEXT, .offset = FIELD(model_id), .commands = FOR_SERVE,
      .fallback = "", .metavar = "ID",
-     .help = "its name in the API (default: the file's name without .gguf)"},
+     .help = "the default model's name in the API (default: as `list` names it, or the file's)"},
     {.name = "context", .type = OPTION_NUMBER, .offset = FIELD(context), .commands = FOR_ENGINE,
      .fallback = "0", .min = 0, .max = 1 << 24, .metavar = "TOKENS",
      .help = "tokens a conversation may hold; 0: what the model was trained for"},
@@ -98,21 +103,21 @@ const struct option options[] = {
      .help = "how long running answers may go on after SIGTERM"},
 
     {.name = "log", .type = OPTION_CHOICE, .offset = FIELD(log_level),
-     .commands = FOR_ENGINE, .fallback = "info", .metavar = "debug|info|warn|error|off",
+     .commands = FOR_NAMES, .fallback = "info", .metavar = "debug|info|warn|error|off",
      .section = "Seeing what happens", .help = "the least important lines to write to standard error"},
     {.name = "trace", .type = OPTION_TEXT, .offset = FIELD(trace_dir), .commands = FOR_SERVE,
      .fallback = "", .metavar = "DIR",
      .help = "write each exchange, prompts included, to a readable file there"},
 
-    {.name = "config", .type = OPTION_TEXT, .offset = FIELD(config_file), .commands = FOR_ENGINE,
+    {.name = "config", .type = OPTION_TEXT, .offset = FIELD(config_file), .commands = FOR_NAMES,
      .reach = NOT_FROM_FILE, .fallback = "", .metavar = "PATH", .section = "Configuration file",
      .help = "the file to read (default: ~/.config/pensieve/pensieve.conf, if there is one)"},
 
     {.name = "plain", .type = OPTION_BOOL, .offset = FIELD(plain), .commands = FOR_TOKENS,
      .reach = FLAG_ONLY, .fallback = "no", .section = "Single commands",
      .help = "tokens: the spelling of a control token is text like any other"},
-    {.name = "json", .type = OPTION_BOOL, .offset = FIELD(json), .commands = FOR_BENCH,
-     .reach = FLAG_ONLY, .fallback = "no", .help = "bench: one JSON object instead of a table"},
+    {.name = "json", .type = OPTION_BOOL, .offset = FIELD(json), .commands = FOR_BENCH | FOR_LIST,
+     .reach = FLAG_ONLY, .fallback = "no", .help = "bench, list: JSON instead of a table"},
     {.name = "lengths", .type = OPTION_LIST, .offset = FIELD(lengths), .commands = FOR_BENCH,
      .reach = FLAG_ONLY, .fallback = "", .metavar = "N",
      .help = "bench: a prompt length, repeatable (default: 1, then doubling from 128)"},

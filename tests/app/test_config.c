@@ -202,7 +202,7 @@ static void files_are_forgiving_about_space_alone(void **state)
     assert_true(load(f, "  port=81\t\r\n\n # comment\n\tmodel =  /a path/with = and # in.gguf  \n"
                         "strict=on", NULL, NULL));
     assert_int_equal(f->config.port, 81);
-    assert_string_equal(f->config.model, "/a path/with = and # in.gguf");
+    assert_string_equal(f->config.models.items[0].s, "/a path/with = and # in.gguf");
     assert_true(f->config.strict);
 }
 

@@ -29,6 +29,7 @@ class Server:
     def __init__(self, *flags, port=0, model=MODEL, env=None):
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PENSIEVE_")}
         environment["XDG_CONFIG_HOME"] = "/nonexistent"  # no configuration of the caller's own
+        environment["PENSIEVE_MODELS_DIR"] = "/nonexistent"  # nor models
         environment.update(env or {})
         command = [str(BINARY), "serve", "--model", str(model), "--port", str(port), *map(str, flags)]
         self.process = subprocess.Popen(

@@ -10,7 +10,9 @@ import time
 
 import pytest
 
-from conftest import BINARY, MODEL
+from conftest import BINARY, MODEL, ROOT
+
+TINY = ROOT / "tests/golden/tiny/llama_tied/f16.gguf"
 
 CHATML_USER = "<|im_start|>user\nCount to 3<|im_end|>\n<|im_start|>assistant\n"
 
@@ -27,7 +29,7 @@ def test_version_and_help():
     assert re.fullmatch(r"pensieve \d+\.\d+\.\d+\n", pensieve("--version").stdout)
     out = pensieve("--help")
     assert out.returncode == 0
-    for command in ("serve", "bench", "tokens", "prompt", "check", "options"):
+    for command in ("serve", "list", "bench", "tokens", "prompt", "check", "options"):
         assert re.search(rf"^  {command} ", out.stdout, re.M)
         own = pensieve(command, "--help")
         assert own.returncode == 0 and own.stdout.startswith(f"pensieve {command} - ")
@@ -57,7 +59,7 @@ def test_missing_model_says_what_to_do():
     out = pensieve("serve", "--model", "models/none.gguf")
     assert out.returncode == 1
     assert out.stderr == ("pensieve: there is no model at models/none.gguf; `make model` fetches the "
-                          "default one, --model PATH names yours\n")
+                          "default one, `pensieve list` shows what is there\n")
 
 
 def test_file_and_environment(tmp_path):
@@ -122,6 +124,38 @@ def test_check_says_what_is_wrong(tmp_path):
     broken.write_bytes(b"not a model at all")
     assert pensieve("check", broken).returncode == 1
     assert pensieve("check", tmp_path).returncode == 1
+
+
+def test_list(tmp_path):
+    (tmp_path / "org" / "tiny").mkdir(parents=True)
+    (tmp_path / "good.gguf").symlink_to(TINY)
+    (tmp_path / "org" / "tiny" / "broken.gguf").write_bytes(TINY.read_bytes()[:5000])
+    out = pensieve("list", "--models-dir", tmp_path)
+    assert out.returncode == 0, out.stderr
+    head, good, broken = out.stdout.splitlines()
+    assert head.split() == ["model", "form", "architect.", "size", "context", "runs"]
+    assert good.split() == ["good", "gguf", "llama", "222", "KiB", "2048", "yes"]
+    assert re.match(r"org/tiny/broken +- +- +- +-  no: broken\.gguf: ", broken)
+    rows = json.loads(pensieve("list", "--models-dir", tmp_path, "--json").stdout)
+    assert [(row["id"], row["runs"]) for row in rows] == [("good", True), ("org/tiny/broken", False)]
+    assert rows[0]["context"] == 2048 and rows[0]["error"] is None
+    assert rows[1]["error"].startswith("broken.gguf: ")
+    out = pensieve("list", "--models-dir", tmp_path / "none")
+    assert out.returncode == 0 and out.stdout.startswith("no models in ")
+    assert json.loads(pensieve("list", "--models-dir", tmp_path / "none", "--json").stdout) == []
+
+
+def test_models_by_name(tmp_path):
+    (tmp_path / "org" / "tiny").mkdir(parents=True)
+    (tmp_path / "org" / "tiny" / "f16.gguf").symlink_to(TINY)
+    for name in ("org/tiny/f16", "f16", "org/tiny", tmp_path / "org"):
+        out = pensieve("tokens", "--models-dir", tmp_path, "--model", name, "Hello")
+        assert out.returncode == 0, out.stderr
+    out = pensieve("tokens", "--model", "f61", "Hello", env={"PENSIEVE_MODELS_DIR": str(tmp_path)})
+    assert out.returncode == 1
+    assert out.stderr == "pensieve: there is no model f61; did you mean org/tiny/f16?\n"
+    out = pensieve("tokens", "--model", "a.gguf", "--model", "b.gguf", "Hello")
+    assert out.returncode == 2 and out.stderr == "pensieve: --model: this command takes one model\n"
 
 
 def test_bench_measures():
