@@ -11,6 +11,7 @@
 #include "base/utf8.h"
 #include "engine/arch.h"
 #include "engine/gguf.h"
+#include "engine/vocab_gguf.h"
 
 enum { TEXT_MAX = 256, WORD_MAX = 64 };
 
@@ -158,47 +159,6 @@ static bool read_hparams(const struct gguf *file, const struct arch *arch, struc
            read_rope(file, arch, h, err);
 }
 
-/* A token id, -1 if the file names none. Whether there is such a token is vocab's to check. */
-static bool read_token(const struct gguf *file, const char *key, int64_t *out, struct err *err)
-{
-    uint32_t id;
-
-    *out = -1;
-    if (!gguf_has(file, key))
-        return true;
-    if (!gguf_u32(file, key, &id, err))
-        return false;
-    *out = id == UINT32_MAX ? -1 : (int64_t)id;          /* some converters write -1 for none */
-    return true;
-}
-
-static bool read_vocab(const struct gguf *file, struct arena *arena, struct vocab_source *source,
-                       struct err *err)
-{
-    size_t types_n = 0;
-    bool ok = gguf_str(file, "tokenizer.ggml.model", &source->model, err) &&
-              gguf_strings(file, "tokenizer.ggml.tokens", arena, &source->tokens, &source->tokens_n,
-                           err);
-
-    if (ok && gguf_has(file, "tokenizer.ggml.pre"))
-        ok = gguf_str(file, "tokenizer.ggml.pre", &source->pre, err);
-    if (ok && gguf_has(file, "tokenizer.ggml.token_type")) {
-        ok = gguf_i32s(file, "tokenizer.ggml.token_type", arena, &source->types, &types_n, err);
-        if (ok && types_n != source->tokens_n)
-            ok = err_set(err, ERR_FORMAT, "byte %" PRIu64 ": %zu token types for %zu tokens",
-                         gguf_place(file, "tokenizer.ggml.token_type"), types_n, source->tokens_n);
-    }
-    if (ok && gguf_has(file, "tokenizer.ggml.merges"))
-        ok = gguf_strings(file, "tokenizer.ggml.merges", arena, &source->merges, &source->merges_n,
-                          err);
-    if (ok && gguf_has(file, "tokenizer.ggml.add_bos_token"))
-        ok = gguf_bool(file, "tokenizer.ggml.add_bos_token", &source->add_bos, err);
-    return ok && read_token(file, "tokenizer.ggml.bos_token_id", &source->bos, err) &&
-         read_token(file, "tokenizer.ggml.eos_token_id", &source->eos, err) &&
-         read_token(file, "tokenizer.ggml.unknown_token_id", &source->unknown, err) &&
-         read_token(file, "tokenizer.ggml.eot_token_id", &source->eot, err);
-}
-
 static bool read_template(const struct gguf *file, struct str *out, struct err *err)
 {
     static const char key[] = "tokenizer.chat_template";
@@ -271,7 +231,7 @@ struct checkpoint *checkpoint_of_gguf(struct gguf *file, struct err *err)
     c->arch = find_arch(file, err);
     if (c->arch && read_hparams(file, c->arch, &c->hparams, err) &&
         c->arch->check(&c->hparams, file, arena, err) &&
-        hparams_check(&c->hparams, arena, err) && read_vocab(file, arena, &c->vocab, err) &&
+        hparams_check(&c->hparams, arena, err) && vocab_source_gguf(file, arena, &c->vocab, err) &&
         read_template(file, &c->chat_template, err)) {
         read_tensors(file, arena, &c->tensors);
         if (tensors_index(&c->tensors, arena, err))

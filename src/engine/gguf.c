@@ -645,6 +645,17 @@ bool gguf_strings(const struct gguf *file, const char *key, struct arena *arena,
     return true;
 }
 
+/* A copy of an array whose elements are 32 bits wide, for the file's may lie unaligned. */
+static const void *copy_words(const struct value *value, struct arena *arena, size_t *n)
+{
+    uint32_t *words = arena_array(arena, value->count, sizeof *words);
+
+    if (value->count)
+        memcpy(words, value->data, value->count * sizeof *words);
+    *n = value->count;
+    return words;
+}
+
 bool gguf_i32s(const struct gguf *file, const char *key, struct arena *arena, const int32_t **out,
                size_t *n, struct err *err)
 {
@@ -654,10 +665,19 @@ bool gguf_i32s(const struct gguf *file, const char *key, struct arena *arena, co
         return false;
     if (value->type != GGUF_ARRAY || (value->element != GGUF_I32 && value->element != GGUF_U32))
         return refuse_type(value, "array of i32", err);
-    int32_t *numbers = arena_array(arena, value->count, sizeof *numbers);
-    if (value->count)
-        memcpy(numbers, value->data, value->count * sizeof *numbers);
-    *out = numbers;
-    *n = value->count;
+    *out = copy_words(value, arena, n);
+    return true;
+}
+
+bool gguf_f32s(const struct gguf *file, const char *key, struct arena *arena, const float **out,
+               size_t *n, struct err *err)
+{
+    const struct value *value = need(file, key, err);
+
+    if (!value)
+        return false;
+    if (value->type != GGUF_ARRAY || value->element != GGUF_F32)
+        return refuse_type(value, "array of f32", err);
+    *out = copy_words(value, arena, n);
     return true;
 }

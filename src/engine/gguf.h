@@ -72,6 +72,9 @@ bool gguf_strings(const struct gguf *file, const char *key, struct arena *arena,
 /* An array of 32-bit integers, copied, for the file's may lie unaligned. */
 bool gguf_i32s(const struct gguf *file, const char *key, struct arena *arena, const int32_t **out,
                size_t *n, struct err *err);
+/* The same of f32, which may be infinite or NaN. */
+bool gguf_f32s(const struct gguf *file, const char *key, struct arena *arena, const float **out,
+               size_t *n, struct err *err);
 /* Where the key's value stands, for a caller's own complaint about it; 0 if it is missing. */
 uint64_t gguf_place(const struct gguf *file, const char *key);
 

@@ -11,6 +11,24 @@
 #include "base/err.h"
 #include "base/str.h"
 
+enum { PRETOKENIZER_STEPS_MAX = 8, PRETOKENIZER_PATTERN_MAX = 4096 };
+
+/* Each step cuts the pieces of the step before at every match of its pattern. */
+struct pretokenizer_step {
+    struct str pattern;
+    bool literal;               /* the pattern is that text, not an expression */
+    bool invert;                /* what lies between the matches counts as the match */
+    enum split_behavior {
+        SPLIT_ISOLATED, SPLIT_REMOVED, SPLIT_MERGED_WITH_PREVIOUS, SPLIT_MERGED_WITH_NEXT,
+        SPLIT_CONTIGUOUS
+    } behavior;
+};
+
+struct pretokenizer_steps {
+    struct pretokenizer_step list[PRETOKENIZER_STEPS_MAX];
+    size_t n;
+};
+
 struct pretokenizer;
 
 /* name.n == 0: the file names none, and GPT-2's own pattern is meant. ERR_FORMAT: unknown. */

@@ -341,19 +341,29 @@ static bool id_check(const char *name, int64_t id, size_t n, struct err *err)
 
 static bool source_check(const struct vocab_source *source, struct err *err)
 {
-    if (!str_is(source->model, "gpt2"))
-        return err_set(err, ERR_FORMAT, "tokenizer \"%.*s\" is not supported; gpt2 is",
-                       (int)(source->model.n < 40 ? source->model.n : 40), source->model.s);
+    if (source->model != VOCAB_BPE_BYTES)
+        return err_set(err, ERR_FORMAT, "only byte-level BPE is supported yet");
     if (source->tokens_n == 0 || source->tokens_n > VOCAB_TOKENS_MAX)
         return err_set(err, ERR_FORMAT, "the vocabulary has %zu tokens; 1 to %d are allowed",
                        source->tokens_n, VOCAB_TOKENS_MAX);
     if (source->merges_n > VOCAB_MERGES_MAX)
         return err_set(err, ERR_FORMAT, "the vocabulary has %zu merges; at most %d are allowed",
                        source->merges_n, VOCAB_MERGES_MAX);
+    if (source->ends_n > VOCAB_ENDS_MAX)
+        return err_set(err, ERR_FORMAT, "%zu tokens end a turn; at most %d are allowed",
+                       source->ends_n, VOCAB_ENDS_MAX);
+    for (size_t i = 0; i < source->ends_n; i++)
+        if (!id_check("end", source->ends[i], source->tokens_n, err))
+            return false;
     return id_check("bos", source->bos, source->tokens_n, err) &&
            id_check("eos", source->eos, source->tokens_n, err) &&
            id_check("unknown", source->unknown, source->tokens_n, err) &&
            id_check("eot", source->eot, source->tokens_n, err);
+}
+
+void vocab_source_init(struct vocab_source *source)
+{
+    *source = (struct vocab_source){.bos = -1, .eos = -1, .unknown = -1, .eot = -1};
 }
 
 struct vocab *vocab_new(const struct vocab_source *source, struct err *err)
@@ -380,6 +390,9 @@ struct vocab *vocab_new(const struct vocab_source *source, struct err *err)
         vocab->tokens[source->eos].flags |= FLAG_END;
     if (source->eot >= 0)
         vocab->tokens[source->eot].flags |= FLAG_END;
+    for (size_t i = 0; i < source->ends_n; i++)
+        if (source->ends[i] >= 0)
+            vocab->tokens[source->ends[i]].flags |= FLAG_END;
     snprintf(vocab->kind, sizeof vocab->kind, "gpt2/%s", pretokenizer_name(vocab->pretokenizer));
     return vocab;
 }

@@ -1,7 +1,7 @@
 /* vocab.h - the tokens of a model: their bytes, kinds and ids. Read-only after opening.
  *
- * vocab_new takes what the file says (src/engine/gguf.c) and checks all of it: hostile counts,
- * malformed byte tokens, merges that name no token, ids out of range are ERR_FORMAT. */
+ * vocab_new takes what a file says (vocab_gguf.h, tokenizer_json.h) and checks all of it: hostile
+ * counts, malformed byte tokens, merges that name no token, ids out of range are ERR_FORMAT. */
 #ifndef PENSIEVE_ENGINE_VOCAB_H
 #define PENSIEVE_ENGINE_VOCAB_H
 
@@ -12,8 +12,11 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "base/str.h"
+#include "engine/normalizer.h"
+#include "engine/pretokenizer.h"
 
-enum { VOCAB_TOKENS_MAX = 1 << 20, VOCAB_TOKEN_BYTES_MAX = 4096, VOCAB_MERGES_MAX = 1 << 21 };
+enum { VOCAB_TOKENS_MAX = 1 << 20, VOCAB_TOKEN_BYTES_MAX = 4096, VOCAB_MERGES_MAX = 1 << 21,
+       VOCAB_ENDS_MAX = 256 };
 
 /* GGUF's tokenizer.ggml.token_type numbers. */
 enum token_type {
@@ -21,22 +24,56 @@ enum token_type {
     TOKEN_UNUSED = 5, TOKEN_BYTE = 6
 };
 
+/* How a token that is found by its spelling takes what stands beside it. */
+enum token_flags {
+    TOKEN_LSTRIP = 1,           /* swallows the white space before it */
+    TOKEN_RSTRIP = 2,           /* ... and after it (Phi-3's do) */
+    TOKEN_SINGLE_WORD = 4,      /* is found only with no word character beside it */
+    TOKEN_NORMALIZED = 8,       /* is found in the normalised text, unless it is special */
+};
+
+/* How a word becomes tokens. */
+enum vocab_model {
+    VOCAB_BPE_BYTES,            /* byte pairs from single bytes on: GPT-2's alphabet */
+    VOCAB_BPE_CHARS,            /* from characters on, U+2581 for a space: SentencePiece's BPE */
+    VOCAB_UNIGRAM,              /* the likeliest way to cut it into pieces */
+};
+
 /* What a file says, borrowed during vocab_new only. */
 struct vocab_source {
-    struct str model;           /* tokenizer.ggml.model: "gpt2" */
-    struct str pre;             /* tokenizer.ggml.pre: "smollm", ... */
-    const struct str *tokens;
+    enum vocab_model model;
+    const struct str *tokens;   /* one with n == 0 and type UNUSED is a hole in the ids */
     const int32_t *types;       /* NULL: all normal */
+    const uint8_t *flags;       /* NULL: none */
+    const double *scores;       /* UNIGRAM, and BPE_CHARS that has no merges; else NULL */
     size_t tokens_n;
     const struct str *merges;   /* "left right" */
+    const uint32_t *merge_lefts;    /* length of each left part; NULL: it ends at the first space */
     size_t merges_n;
     int64_t bos, eos, unknown;  /* -1: none */
     int64_t eot;                /* tokenizer.ggml.eot_token_id, -1: none */
+    const int64_t *ends;        /* more tokens that end a turn (generation_config.json) */
+    size_t ends_n;
     bool add_bos;
+    bool byte_fallback;         /* a character without a token becomes its bytes' <0xNN> */
+    bool fuse_unknown;          /* unknown characters beside each other become one unknown token */
+    bool ignore_merges;         /* a word that is a token as it stands is that token */
+
+    /* What is done to the text: before tokens that are `normalized` are looked for, and after. */
+    struct normalizer_steps normalize, prepare;
+    struct str pre;             /* a family of patterns by name (tokenizer.ggml.pre), or ... */
+    struct pretokenizer_steps split;    /* ... the file's own (pre.n == 0); none: one word */
+    enum {
+        DECODE_PLAIN,           /* tokens' bytes as they are */
+        DECODE_STRIP_SPACE,     /* a space at the very start is dropped */
+        DECODE_STRIP_TOKEN,     /* every U+2581 of the first token is dropped */
+    } decode;
 };
 
+/* Nothing but "none" everywhere. */
+void vocab_source_init(struct vocab_source *source);
+
 struct vocab;
-struct pretokenizer;
 struct vocab *vocab_new(const struct vocab_source *source, struct err *err);
 void vocab_free(struct vocab *vocab);           /* NULL is allowed */
 

@@ -137,7 +137,7 @@ static const struct { const char *name, *refusal; } bad_files[] = {
     {"token_types_of_floats",
      "byte 3090: key tokenizer.ggml.token_type: expected array of i32, found array of f32"},
     {"token_types_too_few", "byte 3090: 8 token types for 259 tokens"},
-    {"tokenizer_unknown", "tokenizer \"llama\" is not supported; gpt2 is"},
+    {"tokenizer_unknown", "byte 427: tokenizer \"rwkv\" is not supported; these are: gpt2 llama"},
     {"tokens_none", "the vocabulary has 0 tokens; 1 to 1048576 are allowed"},
     {"tokens_not_an_array",
      "byte 516: key tokenizer.ggml.tokens: expected array of string, found string"},

@@ -18,6 +18,7 @@
 #include "engine/gguf.h"
 #include "engine/pretokenizer.h"
 #include "engine/tokenizer.h"
+#include "engine/vocab_gguf.h"
 
 enum { PATH_BYTES = 4096 };
 
@@ -64,15 +65,10 @@ static struct vocab *vocab_of(const char *path)
     struct err err = {0};
     struct gguf *file = gguf_open(path, &err);
     struct arena *arena = arena_new(1 << 16);
-    struct vocab_source source = {.bos = -1, .eos = -1, .unknown = -1, .eot = -1};
+    struct vocab_source source;
     struct vocab *vocab = NULL;
-    size_t types_n;
 
-    if (file && gguf_str(file, "tokenizer.ggml.model", &source.model, &err) &&
-        gguf_str(file, "tokenizer.ggml.pre", &source.pre, &err) &&
-        gguf_strings(file, "tokenizer.ggml.tokens", arena, &source.tokens, &source.tokens_n, &err) &&
-        gguf_i32s(file, "tokenizer.ggml.token_type", arena, &source.types, &types_n, &err) &&
-        gguf_strings(file, "tokenizer.ggml.merges", arena, &source.merges, &source.merges_n, &err))
+    if (file && vocab_source_gguf(file, arena, &source, &err))
         vocab = vocab_new(&source, &err);
     if (!vocab)
         fail_msg("%s: %s", path, err.text);

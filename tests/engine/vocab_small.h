@@ -36,7 +36,7 @@ static inline void small_init(struct small *small, const char *without)
 
     memset(small, 0, sizeof *small);
     small->source = (struct vocab_source){
-        .model = STR("gpt2"), .pre = STR("gpt-2"), .tokens = small->tokens, .types = small->types,
+        .model = VOCAB_BPE_BYTES, .pre = STR("gpt-2"), .tokens = small->tokens, .types = small->types,
         .merges = small->merges, .bos = -1, .eos = -1, .unknown = -1, .eot = -1};
     for (unsigned byte = 0; byte < 256; byte++) {
         const bool printable = (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte != 0xad);

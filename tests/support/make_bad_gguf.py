@@ -290,7 +290,7 @@ def tokens_none(m):
 @case
 def eos_out_of_range(m): m.keys["tokenizer.ggml.eos_token_id"] = (U32, VOCAB)
 @case
-def tokenizer_unknown(m): m.keys["tokenizer.ggml.model"] = (STRING, "llama")
+def tokenizer_unknown(m): m.keys["tokenizer.ggml.model"] = (STRING, "rwkv")
 
 
 if __name__ == "__main__":
