@@ -35,11 +35,9 @@ static const struct { const char *name; size_t bytes; } types[GGUF_TYPES] = {
 
 /* Tensor types that exist but are not in quants[], so that a refusal can call them by name. */
 static const struct { uint32_t ggml_type; const char *name; } foreign_types[] = {
-    {6, "q5_0"},     {7, "q5_1"},     {9, "q8_1"},    {10, "q2_k"},   {11, "q3_k"},  {12, "q4_k"},
-    {13, "q5_k"},    {15, "q8_k"},    {16, "iq2_xxs"}, {17, "iq2_xs"}, {18, "iq3_xxs"},
-    {19, "iq1_s"},   {20, "iq4_nl"},  {21, "iq3_s"},  {22, "iq2_s"},  {23, "iq4_xs"}, {24, "i8"},
-    {25, "i16"},     {26, "i32"},     {27, "i64"},    {28, "f64"},    {29, "iq1_m"}, {34, "tq1_0"},
-    {35, "tq2_0"},   {39, "mxfp4"},
+    {9, "q8_1"},   {15, "q8_k"},  {16, "iq2_xxs"}, {17, "iq2_xs"}, {18, "iq3_xxs"}, {19, "iq1_s"},
+    {21, "iq3_s"}, {22, "iq2_s"}, {24, "i8"},      {25, "i16"},    {26, "i32"},     {27, "i64"},
+    {28, "f64"},   {29, "iq1_m"}, {34, "tq1_0"},   {35, "tq2_0"},  {40, "nvfp4"},
 };
 
 /* A value where it lies. data points past a string's length, or at an array's first element. */
@@ -243,7 +241,7 @@ static bool read_values(struct gguf *file, struct cursor *c, struct err *err)
 static bool quant_of_ggml(uint32_t ggml_type, enum quant *out)
 {
     for (int q = 0; q < QUANT_COUNT; q++)
-        if (quants[q].ggml_type == ggml_type) {
+        if (quants[q].ggml_type == ggml_type && ggml_type != QUANT_NOT_GGML) {
             *out = q;
             return true;
         }
@@ -253,12 +251,14 @@ static bool quant_of_ggml(uint32_t ggml_type, enum quant *out)
 static bool refuse_tensor_type(uint32_t ggml_type, size_t at, struct err *err)
 {
     const char *name = "unknown";
-    char supported[96] = "";
+    char supported[160] = "";
 
     for (size_t i = 0; i < sizeof foreign_types / sizeof *foreign_types; i++)
         if (foreign_types[i].ggml_type == ggml_type)
             name = foreign_types[i].name;
     for (int q = 0; q < QUANT_COUNT; q++) {
+        if (quants[q].ggml_type == QUANT_NOT_GGML)
+            continue;
         strncat(supported, q ? ", " : "", sizeof supported - strlen(supported) - 1);
         strncat(supported, quants[q].name, sizeof supported - strlen(supported) - 1);
     }

@@ -193,6 +193,10 @@ static struct matrix rows_of_matrix(const struct matrix *w, uint32_t begin, uint
     struct matrix part = *w;
 
     part.data = (const char *)w->data + begin * w->row_bytes;
+    if (w->group) {
+        part.scales = (const char *)w->scales + begin * w->scale_row_bytes;
+        part.biases = (const char *)w->biases + begin * w->scale_row_bytes;
+    }
     part.rows = w->rows - begin < tile ? w->rows - begin : tile;
     return part;
 }
@@ -231,9 +235,7 @@ static void embed_rows(struct forward *f, const void *argument, uint32_t begin, 
 
     for (uint32_t r = begin; r < end; r++) {
         const struct batch_row *in = &f->batch[r];
-        f->kernels->dequant[table->quant](f->x + (size_t)r * hidden,
-                                          (const char *)table->data + in->token * table->row_bytes,
-                                          hidden);
+        f->kernels->dequant[table->quant](f->x + (size_t)r * hidden, table, in->token);
         for (uint32_t i = 0; i < half; i++) {
             const double angle = in->position * f->frequencies[i];
             f->cos[(size_t)r * half + i] = (float)cos(angle);

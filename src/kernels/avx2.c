@@ -237,8 +237,8 @@ static void matmul_groups(float *out, size_t out_stride, const struct matrix *w,
 const struct kernels kernels_avx2 = {
     .isa = "avx2",
     .dequant = {
-        [QUANT_F16] = dequant_f16,
-        [QUANT_BF16] = dequant_bf16,
+        [QUANT_F16] = dequant_floats,
+        [QUANT_BF16] = dequant_floats,
     },
     .matmul = {
         [QUANT_F32] = matmul_floats,

@@ -164,8 +164,8 @@ static void matmul_groups(float *out, size_t out_stride, const struct matrix *w,
 const struct kernels kernels_avx512_vnni = {
     .isa = "avx512-vnni",
     .dequant = {
-        [QUANT_F16] = dequant_f16,
-        [QUANT_BF16] = dequant_bf16,
+        [QUANT_F16] = dequant_floats,
+        [QUANT_BF16] = dequant_floats,
     },
     .matmul = {
         [QUANT_F32] = matmul_floats,

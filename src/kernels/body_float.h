@@ -206,22 +206,39 @@ static float softmax_exp(float *x, size_t n)
     return sum;
 }
 
-static void dequant_f16(float *out, const void *row, size_t n)
+static void read_f16(float *out, const char *at, size_t n)
 {
     size_t i = 0;
     for (; i + V_LANES <= n; i += V_LANES)
-        vf_store(out + i, vf_load_half((const char *)row + 2 * i));
+        vf_store(out + i, vf_load_half(at + 2 * i));
     for (; i < n; i++)
-        out[i] = half_float(load_u16((const char *)row + 2 * i));
+        out[i] = half_float(load_u16(at + 2 * i));
 }
 
-static void dequant_bf16(float *out, const void *row, size_t n)
+static void read_bf16(float *out, const char *at, size_t n)
 {
     size_t i = 0;
     for (; i + V_LANES <= n; i += V_LANES)
-        vf_store(out + i, vf_load_bfloat((const char *)row + 2 * i));
+        vf_store(out + i, vf_load_bfloat(at + 2 * i));
     for (; i < n; i++)
-        out[i] = bfloat_float(load_u16((const char *)row + 2 * i));
+        out[i] = bfloat_float(load_u16(at + 2 * i));
+}
+
+/* Numbers [from, from + n) of a row of float weights. */
+static void read_floats(float *out, const struct matrix *w, size_t row, size_t from, size_t n)
+{
+    const char *at = (const char *)w->data + row * w->row_bytes + from * quants[w->quant].bytes;
+    if (w->quant == QUANT_F16)
+        read_f16(out, at, n);
+    else if (w->quant == QUANT_BF16)
+        read_bf16(out, at, n);
+    else
+        memcpy(out, at, n * sizeof *out);
+}
+
+static void dequant_floats(float *out, const struct matrix *w, size_t row)
+{
+    read_floats(out, w, row, 0, w->cols);
 }
 
 /* Asks for the memory that is FETCH_AHEAD further on than [at, at + bytes). Past the end of a
@@ -326,8 +343,7 @@ plain_floats(float *out, size_t out_stride, const struct matrix *w, const struct
     }
     for (size_t j = 0; j < R; j++) {
         float tail[V_LANES] = {0};
-        if (i < w->cols)
-            kernels_scalar.dequant[quant](tail, row + j * w->row_bytes + i * bytes, w->cols - i);
+        read_floats(tail, w, r + j, i, w->cols - i);
         for (size_t c = 0; c < C; c++) {
             float sum = vf_sum(sums[c * R + j]);
             for (size_t l = i; l < w->cols; l++)
@@ -367,15 +383,9 @@ plain_floats_rows(float *out, size_t out_stride, const struct matrix *w, const s
 static void dequant_panel(float *rows, const struct matrix *w, size_t row, size_t rows_n,
                           size_t from, size_t n)
 {
-    size_t padded = float_stride(n), bytes = quants[w->quant].bytes;
+    size_t padded = float_stride(n);
     for (size_t i = 0; i < rows_n; i++) {
-        const char *source = (const char *)w->data + (row + i) * w->row_bytes + from * bytes;
-        if (w->quant == QUANT_F16)
-            dequant_f16(rows + i * padded, source, n);
-        else if (w->quant == QUANT_BF16)
-            dequant_bf16(rows + i * padded, source, n);
-        else
-            memcpy(rows + i * padded, source, n * sizeof *rows);
+        read_floats(rows + i * padded, w, row + i, from, n);
         memset(rows + i * padded + n, 0, (padded - n) * sizeof *rows);
     }
     for (size_t i = rows_n; i % V_CHAINS || i % V_TILE_ROWS; i++) /* to fill up the last tile */

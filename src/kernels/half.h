@@ -1,4 +1,4 @@
-/* half.h - half floats (IEEE binary16) and bfloat16 by bit arithmetic, for code without the
+/* half.h - half floats (IEEE binary16), bfloat16 and e8m0 by bit arithmetic, for code without the
  * instructions. Rounds to nearest, ties to even, as the instructions do. */
 #ifndef PENSIEVE_KERNELS_HALF_H
 #define PENSIEVE_KERNELS_HALF_H
@@ -52,6 +52,12 @@ static inline uint16_t float_half(float x)
 static inline float bfloat_float(uint16_t x)
 {
     return bits_float((uint32_t)x << 16);
+}
+
+/* Half of 2^(e - 127), the scale of mxfp4; the two least are subnormal. */
+static inline float e8m0_half(uint8_t e)
+{
+    return bits_float(e < 2 ? 0x200000u << e : (uint32_t)(e - 1) << 23);
 }
 
 static inline uint16_t load_u16(const void *at)

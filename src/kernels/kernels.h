@@ -62,8 +62,8 @@ struct attend {
 struct kernels {
     const char *isa;            /* "scalar", "avx2", "avx512-vnni", "neon", "neon-dotprod" */
 
-    /* out[n] = the numbers of one stored row. */
-    void (*dequant[QUANT_COUNT])(float *out, const void *row, size_t n);
+    /* out[w->cols] = the numbers of one stored row. */
+    void (*dequant[QUANT_COUNT])(float *out, const struct matrix *w, size_t row);
 
     /* out[c * out_stride + r] = w[r] . x[c] for r in [row_begin, row_end) and every column c. */
     void (*matmul[QUANT_COUNT])(float *out, size_t out_stride, const struct matrix *w,

@@ -279,8 +279,8 @@ const struct kernels kernels_neon = {
     .isa = "neon",
 #endif
     .dequant = {
-        [QUANT_F16] = dequant_f16,
-        [QUANT_BF16] = dequant_bf16,
+        [QUANT_F16] = dequant_floats,
+        [QUANT_BF16] = dequant_floats,
     },
     .matmul = {
         [QUANT_F32] = matmul_floats,

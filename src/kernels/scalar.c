@@ -1,6 +1,6 @@
 /* scalar.c - the reference arithmetic: every entry of the table, in plain C.
  *
- * Written to be read beside the formats in quant.h, not to be fast: the other tables are held to
+ * Written to be read beside the formats in group.c, not to be fast: the other tables are held to
  * this one by tests/kernels/check, and this one to formulas in double precision. It takes the same
  * integer steps as they do (int8 activations, integer sums within a group), so that only the order
  * of float additions differs. */
@@ -8,119 +8,34 @@
 #include <string.h>
 
 #include "kernels/acts.h"
+#include "kernels/group.h"
 #include "kernels/half.h"
 #include "kernels/isa.h"
 
-/* ACT_GROUP numbers of a row: w[i] = d[i / 16] * n[i] + m. */
-struct group {
-    int8_t n[ACT_GROUP];
-    float d[2], m;
-};
-
-static void group_q8_0(struct group *group, const uint8_t *row, size_t i)
+static void dequant_groups(float *out, const struct matrix *w, size_t row)
 {
-    const uint8_t *block = row + i * 34;
-    group->d[0] = group->d[1] = half_float(load_u16(block));
-    group->m = 0;
-    memcpy(group->n, block + 2, ACT_GROUP);
-}
-
-static void nibbles(int8_t *n, const uint8_t *q)
-{
-    for (size_t i = 0; i < 16; i++) {
-        n[i] = q[i] & 15;
-        n[i + 16] = q[i] >> 4;
-    }
-}
-
-static void group_q4_0(struct group *group, const uint8_t *row, size_t i)
-{
-    const uint8_t *block = row + i * 18;
-    group->d[0] = group->d[1] = half_float(load_u16(block));
-    group->m = -8 * group->d[0];
-    nibbles(group->n, block + 2);
-}
-
-static void group_q4_1(struct group *group, const uint8_t *row, size_t i)
-{
-    const uint8_t *block = row + i * 20;
-    group->d[0] = group->d[1] = half_float(load_u16(block));
-    group->m = half_float(load_u16(block + 2));
-    nibbles(group->n, block + 4);
-}
-
-/* A block's two halves of 128 have 64 bytes of ql and 32 of qh each. Group g of a half takes the
- * low (g < 2) or high nibbles of ql's 32 bytes at 32 * (g % 2), and bits 2g, 2g + 1 of qh. */
-static void group_q6_k(struct group *group, const uint8_t *row, size_t i)
-{
-    const uint8_t *block = row + i / 8 * 210;
-    size_t half = i % 8 / 4, g = i % 4;
-    const uint8_t *low = block + half * 64 + g % 2 * 32, *high = block + 128 + half * 32;
-    const int8_t *scales = (const int8_t *)block + 192 + i % 8 * 2;
-    float d = half_float(load_u16(block + 208));
-    group->d[0] = d * scales[0];
-    group->d[1] = d * scales[1];
-    group->m = 0;
-    for (size_t l = 0; l < ACT_GROUP; l++) {
-        int nibble = g < 2 ? low[l] & 15 : low[l] >> 4;
-        group->n[l] = (int8_t)((nibble | (high[l] >> 2 * g & 3) << 4) - 32);
-    }
-}
-
-typedef void group_reader(struct group *group, const uint8_t *row, size_t i);
-
-static group_reader *const readers[QUANT_COUNT] = {
-    [QUANT_Q8_0] = group_q8_0,
-    [QUANT_Q4_0] = group_q4_0,
-    [QUANT_Q4_1] = group_q4_1,
-    [QUANT_Q6_K] = group_q6_k,
-};
-
-static void dequant_groups(float *out, const void *row, size_t n, group_reader *read)
-{
-    for (size_t i = 0; i < n; i += ACT_GROUP) {
+    for (size_t g = 0; g < w->cols / ACT_GROUP; g++) {
         struct group group;
-        read(&group, row, i / ACT_GROUP);
+        group_read(&group, w, row, g);
         for (size_t l = 0; l < ACT_GROUP; l++)
-            out[i + l] = group.d[l / 16] * group.n[l] + group.m;
+            out[g * ACT_GROUP + l] = group.d[l / 16] * group.n[l] + group.m[l / 16];
     }
 }
 
-static void dequant_q8_0(float *out, const void *row, size_t n)
+static float float_read(const uint8_t *at, enum quant quant)
 {
-    dequant_groups(out, row, n, group_q8_0);
+    float x;
+    if (quant != QUANT_F32)
+        return quant == QUANT_F16 ? half_float(load_u16(at)) : bfloat_float(load_u16(at));
+    memcpy(&x, at, sizeof x);
+    return x;
 }
 
-static void dequant_q4_0(float *out, const void *row, size_t n)
+static void dequant_floats(float *out, const struct matrix *w, size_t row)
 {
-    dequant_groups(out, row, n, group_q4_0);
-}
-
-static void dequant_q4_1(float *out, const void *row, size_t n)
-{
-    dequant_groups(out, row, n, group_q4_1);
-}
-
-static void dequant_q6_k(float *out, const void *row, size_t n)
-{
-    dequant_groups(out, row, n, group_q6_k);
-}
-
-static void dequant_f32(float *out, const void *row, size_t n)
-{
-    memcpy(out, row, n * sizeof *out);
-}
-
-static void dequant_f16(float *out, const void *row, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        out[i] = half_float(load_u16((const char *)row + 2 * i));
-}
-
-static void dequant_bf16(float *out, const void *row, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        out[i] = bfloat_float(load_u16((const char *)row + 2 * i));
+    const uint8_t *at = (const uint8_t *)w->data + row * w->row_bytes;
+    for (size_t i = 0; i < w->cols; i++)
+        out[i] = float_read(at + i * quants[w->quant].bytes, w->quant);
 }
 
 static float group_dot(const struct group *group, const struct acts *x, size_t lanes, size_t c,
@@ -132,8 +47,8 @@ static float group_dot(const struct group *group, const struct acts *x, size_t l
         dot[l / 16] += group->n[l] * x->q[acts_at(x, lanes, c, i - i % ACT_QUAD) + i % ACT_QUAD];
     }
     size_t at = acts_group_at(x, lanes, c, g);
-    return (group->d[0] * (float)dot[0] + group->d[1] * (float)dot[1]) * x->scale[at] +
-           group->m * x->sum[at];
+    float offset = group->m[0] * x->halves[2 * at] + group->m[1] * x->halves[2 * at + 1];
+    return (group->d[0] * (float)dot[0] + group->d[1] * (float)dot[1] + offset) * x->scale[at];
 }
 
 static void matmul_groups(float *out, size_t out_stride, const struct matrix *w,
@@ -141,20 +56,16 @@ static void matmul_groups(float *out, size_t out_stride, const struct matrix *w,
 {
     size_t lanes = acts_lanes(x->columns);
     for (size_t r = row_begin; r < row_end; r++) {
-        const uint8_t *row = (const uint8_t *)w->data + r * w->row_bytes;
         for (size_t c = 0; c < x->columns; c++)
             out[c * out_stride + r] = 0;
         for (size_t g = 0; g < w->cols / ACT_GROUP; g++) {
             struct group group;
-            readers[w->quant](&group, row, g);
+            group_read(&group, w, r, g);
             for (size_t c = 0; c < x->columns; c++)
                 out[c * out_stride + r] += group_dot(&group, x, lanes, c, g);
         }
     }
 }
-
-/* Converts MATMUL_PIECE weights at a time. */
-enum { MATMUL_PIECE = 256 };
 
 static void matmul_floats(float *out, size_t out_stride, const struct matrix *w,
                           const struct acts *x, size_t row_begin, size_t row_end, void *scratch)
@@ -164,16 +75,10 @@ static void matmul_floats(float *out, size_t out_stride, const struct matrix *w,
         const uint8_t *row = (const uint8_t *)w->data + r * w->row_bytes;
         for (size_t c = 0; c < x->columns; c++)
             out[c * out_stride + r] = 0;
-        for (size_t from = 0; from < w->cols; from += MATMUL_PIECE) {
-            float piece[MATMUL_PIECE];
-            size_t n = w->cols - from < MATMUL_PIECE ? w->cols - from : MATMUL_PIECE;
-            kernels_scalar.dequant[w->quant](piece, row + from * bytes, n);
-            for (size_t c = 0; c < x->columns; c++) {
-                float sum = 0;
-                for (size_t i = 0; i < n; i++)
-                    sum += piece[i] * x->f32[c * x->stride + from + i];
-                out[c * out_stride + r] += sum;
-            }
+        for (size_t i = 0; i < w->cols; i++) {
+            float number = float_read(row + i * bytes, w->quant);
+            for (size_t c = 0; c < x->columns; c++)
+                out[c * out_stride + r] += number * x->f32[c * x->stride + i];
         }
     }
 }
@@ -325,22 +230,16 @@ static float softmax_exp(float *x, size_t n)
 const struct kernels kernels_scalar = {
     .isa = "scalar",
     .dequant = {
-        [QUANT_F32] = dequant_f32,
-        [QUANT_F16] = dequant_f16,
-        [QUANT_BF16] = dequant_bf16,
-        [QUANT_Q8_0] = dequant_q8_0,
-        [QUANT_Q4_0] = dequant_q4_0,
-        [QUANT_Q4_1] = dequant_q4_1,
-        [QUANT_Q6_K] = dequant_q6_k,
+        [QUANT_F32] = dequant_floats,
+        [QUANT_F16] = dequant_floats,
+        [QUANT_BF16] = dequant_floats,
+        [QUANT_Q8_0 ... QUANT_COUNT - 1] = dequant_groups,
     },
     .matmul = {
         [QUANT_F32] = matmul_floats,
         [QUANT_F16] = matmul_floats,
         [QUANT_BF16] = matmul_floats,
-        [QUANT_Q8_0] = matmul_groups,
-        [QUANT_Q4_0] = matmul_groups,
-        [QUANT_Q4_1] = matmul_groups,
-        [QUANT_Q6_K] = matmul_groups,
+        [QUANT_Q8_0 ... QUANT_COUNT - 1] = matmul_groups,
     },
     .acts_quantize = acts_quantize,
     .rmsnorm = rmsnorm,

@@ -143,12 +143,15 @@ static const struct { const char *name, *refusal; } bad_files[] = {
      "byte 516: key tokenizer.ggml.tokens: expected array of string, found string"},
     {"tokens_of_numbers",
      "byte 516: key tokenizer.ggml.tokens: expected array of string, found array of u32"},
-    {"type_q5_0",
-     "tensor w: byte 416: type 6 (q5_0) is not supported, these are: f32, f16, bf16, "
-     "q8_0, q4_0, q4_1, q6_k"},
+    {"type_iq2_xxs",
+     "tensor w: byte 416: type 16 (iq2_xxs) is not supported, these are: f32, f16, bf16, "
+     "q8_0, q4_0, q4_1, q5_0, q5_1, iq4_nl, mxfp4, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_xs"},
+    {"type_of_other_container",
+     "tensor w: byte 416: type 4294967295 (unknown) is not supported, these are: f32, f16, bf16, "
+     "q8_0, q4_0, q4_1, q5_0, q5_1, iq4_nl, mxfp4, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_xs"},
     {"type_unknown",
      "tensor w: byte 416: type 4 (unknown) is not supported, these are: f32, f16, bf16, "
-     "q8_0, q4_0, q4_1, q6_k"},
+     "q8_0, q4_0, q4_1, q5_0, q5_1, iq4_nl, mxfp4, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_xs"},
     {"value_length_differs", "values of 16 numbers with keys of 8 are not supported"},
     {"value_type_unknown", "key x: byte 404: unknown value type 13"},
     {"version_1", "byte 4: GGUF version 1 is not supported, 2 and 3 are"},

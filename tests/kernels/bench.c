@@ -10,7 +10,7 @@
 
 #include "check.h"
 
-enum { STREAM_BYTES = 96 << 20, RUNS = 5 };
+enum { STREAM_BYTES = 96 << 20, RUNS = 5, RANDOM_ROWS = 64 };
 #define RUN_SECONDS 0.04
 
 
@@ -53,19 +53,34 @@ static double product_seconds(struct product *product)
     return best;
 }
 
-/* A few random rows over and over: making a large matrix of random numbers takes too long. */
+/* The rows of few over and over, at an odd address. */
+static const void *repeat_rows(const void *few, size_t row_bytes, uint32_t rows)
+{
+    uint8_t *data = (uint8_t *)check_alloc(rows * row_bytes + 1) + 1;
+    for (size_t r = 0; r < rows; r++)
+        memcpy(data + r * row_bytes, (const uint8_t *)few + r % RANDOM_ROWS * row_bytes, row_bytes);
+    return data;
+}
+
+/* Making a large matrix of random numbers takes too long. Affine ones as they are most often met:
+ * bf16 scales for 64 numbers each. */
 static void bench_matrix(struct check *check, struct matrix *w, enum quant quant, uint32_t rows,
                          uint32_t cols)
 {
-    enum { RANDOM_ROWS = 64 };
     struct matrix few;
-    check_matrix(check, &few, quant, RANDOM_ROWS, cols);
-    uint8_t *data = (uint8_t *)check_alloc(rows * few.row_bytes + 1) + 1;
-    for (size_t r = 0; r < rows; r++)
-        memcpy(data + r * few.row_bytes,
-               (const uint8_t *)few.data + r % RANDOM_ROWS * few.row_bytes, few.row_bytes);
-    *w = (struct matrix){.data = data, .row_bytes = few.row_bytes, .rows = rows, .cols = cols,
-                          .quant = quant};
+    do {
+        check_matrix(check, &few, quant, RANDOM_ROWS, cols);
+        if (!few.group || (few.group == 64 && few.scale_quant == QUANT_BF16))
+            break;
+        check_matrix_free(&few);
+    } while (true);
+    *w = few;
+    w->rows = rows;
+    w->data = repeat_rows(few.data, few.row_bytes, rows);
+    if (few.group) {
+        w->scales = repeat_rows(few.scales, few.scale_row_bytes, rows);
+        w->biases = repeat_rows(few.biases, few.scale_row_bytes, rows);
+    }
     check_matrix_free(&few);
 }
 
@@ -92,10 +107,11 @@ static void bench_product(struct check *check, enum quant quant, uint32_t rows, 
     product.scratch = check_alloc(matmul_scratch_bytes(cols));
     double seconds = product_seconds(&product);
     double macs = (double)rows * cols * (double)columns;
-    printf("%-12s matmul %-5s %6ux%-5u %4zu columns %10.1f us %8.2f GMAC/s %7.2f GB/s"
+    double row_bytes = (double)(product.w.row_bytes + 2 * product.w.scale_row_bytes);
+    printf("%-12s matmul %-6s %6ux%-5u %4zu columns %10.1f us %8.2f GMAC/s %7.2f GB/s"
            "  (quantising %5.1f us)\n",
            check->table->isa, quants[quant].name, rows, cols, columns, seconds * 1e6,
-           macs / seconds * 1e-9, rows * (double)product.w.row_bytes / seconds * 1e-9,
+           macs / seconds * 1e-9, rows * row_bytes / seconds * 1e-9,
            quantize * 1e6);
     free(product.scratch);
     free(product.out);
@@ -182,7 +198,7 @@ void bench_run(const struct kernels *table, const struct kernels *scalar)
     bool slow = table == scalar;
     rng_seed(&check.rng, 1);
     for (enum quant quant = 0; quant < QUANT_COUNT && !slow; quant++) {     /* as decoding does */
-        uint32_t cols = quants[quant].block == 256 ? 1536 : 576;
+        uint32_t cols = quants[quant].block == 1 ? 576 : 1536;
         size_t row_bytes = cols / quants[quant].block * quants[quant].bytes;
         bench_product(&check, quant, (uint32_t)(STREAM_BYTES / row_bytes), cols, 1);
     }

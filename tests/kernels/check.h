@@ -25,7 +25,8 @@ void check_true(struct check *check, bool ok, const char *what, ...)
     __attribute__((format(printf, 3, 4)));
 void *check_alloc(size_t bytes);        /* aligned to 64, filled with 0xff bytes (NaN as floats) */
 
-/* A matrix of random weights in a format, at an odd address. Free matrix->data - 1. */
+/* A matrix of random weights in a format, at odd addresses; affine ones with any group and scales.
+ */
 void check_matrix(struct check *check, struct matrix *matrix, enum quant quant, uint32_t rows,
                   uint32_t cols);
 void check_matrix_free(struct matrix *matrix);

@@ -68,7 +68,9 @@ static void test_formats(void **state)
         assert_true(quants[i].block > 0 && quants[i].bytes > 0);
         assert_true(quants[i].floats == (quants[i].block == 1));
         for (size_t j = 0; j < i; j++)
-            assert_int_not_equal(quants[i].ggml_type, quants[j].ggml_type);
+            assert_true(quants[i].ggml_type != quants[j].ggml_type ||
+                        quants[i].ggml_type == QUANT_NOT_GGML);
+        assert_true((quants[i].affine > 0) == (quants[i].ggml_type == QUANT_NOT_GGML));
     }
 }
 

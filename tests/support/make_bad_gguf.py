@@ -7,7 +7,7 @@ import os, struct, sys
 
 U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64 = range(13)
 PACK = {U8: "<B", I8: "<b", U16: "<H", I16: "<h", U32: "<I", I32: "<i", F32: "<f", BOOL: "<B", U64: "<Q", I64: "<q", F64: "<d"}
-T_F32, T_F16, T_Q5_0, T_Q8_0 = 0, 1, 6, 8
+T_F32, T_F16, T_Q8_0 = 0, 1, 8
 HIDDEN, FFN, VOCAB = 8, 16, 259
 
 
@@ -233,7 +233,9 @@ def dim_of_0(m): m.header_only().add("w", [8, 0])
 @case
 def row_not_of_blocks(m): m.header_only().add("w", [40], T_Q8_0)
 @case
-def type_q5_0(m): m.header_only().add("w", [32], T_Q5_0)
+def type_iq2_xxs(m): m.header_only().add("w", [256], 16)
+@case
+def type_of_other_container(m): m.header_only().add("w", [32], 0xffffffff)
 @case
 def type_unknown(m): m.header_only().add("w", [32], 4)
 @case
