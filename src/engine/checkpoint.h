@@ -1,6 +1,6 @@
 /* checkpoint.h - a model as it lies on disk, whatever form a person has it in, opened and checked.
  *
- *   GGUF                one file, or the first of a split set (x-00001-of-00003.gguf)
+ *   GGUF                one file, any of a split set (x-00001-of-00003.gguf), or a folder with just one
  *   MLX, Hugging Face   a directory with config.json, tokenizer.json and safetensors
  *
  * Everything a model needs is named and shaped the same way here; what made the difference stays in
@@ -39,7 +39,7 @@ struct checkpoint {
     void (*close)(struct checkpoint *checkpoint);
 };
 
-enum { CHECKPOINT_FILES_MAX = 1024, CHAT_TEMPLATE_BYTES_MAX = 1 << 20 };
+enum { CHECKPOINT_FILES_MAX = 1024, CHAT_TEMPLATE_BYTES_MAX = 1 << 20, FOLDER_GGUFS_MAX = 256 };
 
 /* ERR_IO, ERR_FORMAT: the text names the file and the place. */
 struct checkpoint *checkpoint_open(const char *path, struct err *err);

@@ -1,6 +1,7 @@
-/* checkpoint_gguf.c - a GGUF file as a checkpoint: its keys are the hparams, its tokens the vocabulary.
+/* checkpoint_gguf.c - a GGUF file, or a set of them, as a checkpoint.
  *
- * Errors name the key and where in the file it stands. */
+ * A split set is files NAME-00001-of-00003.gguf and so on: each has some of the tensors, the first has
+ * the keys. Errors name the key and where in which file it stands. */
 #include "engine/checkpoint.h"
 
 #include <inttypes.h>
@@ -10,27 +11,17 @@
 #include "base/log.h"
 #include "base/utf8.h"
 #include "engine/arch.h"
+#include "engine/file_map.h"
 #include "engine/gguf.h"
+#include "engine/hparams_gguf.h"
 #include "engine/vocab_gguf.h"
 
-enum { TEXT_MAX = 256, WORD_MAX = 64 };
+enum { TEXT_MAX = 256 };
 
-/* "llama" + "block_count" -> "llama.block_count"; a key too long is not in the file either. */
-struct key { char s[GGUF_NAME_MAX]; };
-
-static struct key key_of(const struct arch *arch, const char *name)
-{
-    struct key key;
-
-    snprintf(key.s, sizeof key.s, "%s.%s", arch->name, name);
-    return key;
-}
-
-/* A file's own word in an error text: quoted, if it is a word at all. */
-static const char *quote(char *out, size_t size, struct str word)
-{
-    return word.n <= WORD_MAX && utf8_valid(word) ? log_quote(out, size, word) : "(no word)";
-}
+struct parts {
+    struct gguf **files;
+    uint32_t n;
+};
 
 static const struct arch *find_arch(const struct gguf *file, struct err *err)
 {
@@ -42,121 +33,6 @@ static const struct arch *find_arch(const struct gguf *file, struct err *err)
         return NULL;
     snprintf(place, sizeof place, "byte %" PRIu64, gguf_place(file, key));
     return arch_of_gguf(name, place, err);
-}
-
-/* A size that must be there and within [1, max]. */
-static bool read_size(const struct gguf *file, const struct arch *arch, const char *name,
-                      uint32_t max, uint32_t *out, struct err *err)
-{
-    const struct key key = key_of(arch, name);
-
-    if (!gguf_u32(file, key.s, out, err))
-        return false;
-    if (*out < 1 || *out > max)
-        return err_set(err, ERR_FORMAT, "byte %" PRIu64 ": key %s: %u is not within 1 to %u",
-                       gguf_place(file, key.s), key.s, *out, max);
-    return true;
-}
-
-/* The same, but a file without the key means `otherwise`. */
-static bool read_size_or(const struct gguf *file, const struct arch *arch, const char *name,
-                         uint32_t max, uint32_t otherwise, uint32_t *out, struct err *err)
-{
-    *out = otherwise;
-    return !gguf_has(file, key_of(arch, name).s) || read_size(file, arch, name, max, out, err);
-}
-
-static bool read_heads(const struct gguf *file, const struct arch *arch, struct hparams *h,
-                       struct err *err)
-{
-    uint32_t value_dim;
-
-    if (!read_size(file, arch, "attention.head_count", HEADS_MAX, &h->heads, err) ||
-        !read_size_or(file, arch, "attention.head_count_kv", HEADS_MAX, h->heads, &h->kv_heads,
-                      err))
-        return false;
-    if (h->heads % h->kv_heads)
-        return err_set(err, ERR_FORMAT, "%u heads do not divide among %u KV heads", h->heads,
-                       h->kv_heads);
-    if (!read_size_or(file, arch, "attention.key_length", HEAD_DIM_MAX, h->hidden / h->heads,
-                      &h->head_dim, err) ||
-        !read_size_or(file, arch, "attention.value_length", HEAD_DIM_MAX, h->head_dim, &value_dim,
-                      err))
-        return false;
-    if (h->head_dim == 0 || h->head_dim % 8 || h->head_dim > HEAD_DIM_MAX)
-        return err_set(err, ERR_FORMAT, "heads of %u numbers are not supported, only multiples of "
-                       "8 up to %d", h->head_dim, HEAD_DIM_MAX);
-    if (value_dim != h->head_dim)
-        return err_set(err, ERR_FORMAT, "values of %u numbers with keys of %u are not supported",
-                       value_dim, h->head_dim);
-    if (h->heads / h->kv_heads > ATTEND_ROWS_MAX)
-        return err_set(err, ERR_FORMAT, "%u heads on one KV head, the limit is %d",
-                       h->heads / h->kv_heads, ATTEND_ROWS_MAX);
-    return true;
-}
-
-static bool read_positive(const struct gguf *file, const char *key, float *out, struct err *err)
-{
-    if (!gguf_f32(file, key, out, err))
-        return false;
-    return *out > 0 || err_set(err, ERR_FORMAT, "byte %" PRIu64 ": key %s: %g is not above 0",
-                               gguf_place(file, key), key, (double)*out);
-}
-
-/* Scaling of positions is supported only as the tensor of factors that Llama 3 has. A file may name
- * a linear factor without a type, which then is linear. */
-static bool check_rope_scaling(const struct gguf *file, const struct arch *arch, struct err *err)
-{
-    static const char *const factors[] = {"rope.scaling.factor", "rope.scale_linear"};
-    const struct key type = key_of(arch, "rope.scaling.type");
-    struct str scaling = STR("linear");
-    char shown[TEXT_MAX];
-
-    if (gguf_has(file, type.s) && !gguf_str(file, type.s, &scaling, err))
-        return false;
-    if (str_is(scaling, "none"))
-        return true;
-    if (!str_is(scaling, "linear"))
-        return err_set(err, ERR_FORMAT, "byte %" PRIu64 ": key %s: scaling %s is not supported",
-                       gguf_place(file, type.s), type.s, quote(shown, sizeof shown, scaling));
-    for (size_t i = 0; i < sizeof factors / sizeof *factors; i++) {
-        const struct key key = key_of(arch, factors[i]);
-        float factor = 1;
-        if (gguf_has(file, key.s) && !gguf_f32(file, key.s, &factor, err))
-            return false;
-        if (factor != 1 && factor != 0)         /* 0: written for none */
-            return err_set(err, ERR_FORMAT, "byte %" PRIu64 ": key %s: scaling positions by %g is "
-                           "not supported", gguf_place(file, key.s), key.s, (double)factor);
-    }
-    return true;
-}
-
-static bool read_rope(const struct gguf *file, const struct arch *arch, struct hparams *h,
-                      struct err *err)
-{
-    const struct key base = key_of(arch, "rope.freq_base");
-
-    if (gguf_has(file, base.s) && !read_positive(file, base.s, &h->ropes[0].base, err))
-        return false;
-    if (!read_size_or(file, arch, "rope.dimension_count", h->head_dim, h->head_dim, &h->rotary,
-                      err))
-        return false;
-    if (h->rotary % 2)
-        return err_set(err, ERR_FORMAT, "%u rotary dimensions do not make pairs", h->rotary);
-    return check_rope_scaling(file, arch, err);
-}
-
-static bool read_hparams(const struct gguf *file, const struct arch *arch, struct hparams *h,
-                         struct err *err)
-{
-    const struct key eps = key_of(arch, "attention.layer_norm_rms_epsilon");
-
-    return read_size(file, arch, "block_count", LAYERS_MAX, &h->layers, err) &&
-           read_size(file, arch, "embedding_length", HIDDEN_MAX, &h->hidden, err) &&
-           read_size(file, arch, "feed_forward_length", FFN_MAX, &h->ffn, err) &&
-           read_size(file, arch, "context_length", CONTEXT_MAX, &h->context_trained, err) &&
-           read_positive(file, eps.s, &h->rms_eps, err) && read_heads(file, arch, h, err) &&
-           read_rope(file, arch, h, err);
 }
 
 static bool read_template(const struct gguf *file, struct str *out, struct err *err)
@@ -184,60 +60,189 @@ static bool is_printable(struct str text)
 /* The model's name, or the file's where it has none fit to be shown. */
 static struct str describe_name(const struct gguf *file)
 {
-    struct str name = {0}, path = gguf_name(file);
+    struct str name = {0};
 
     if (gguf_has(file, "general.name") && gguf_str(file, "general.name", &name, NULL) &&
         is_printable(name))
         return name;
-    for (size_t i = path.n; i > 0; i--)
-        if (path.s[i - 1] == '/')
-            return (struct str){path.s + i, path.n - i};
-    return path;
+    return file_base(gguf_name(file));
 }
 
-static void read_tensors(const struct gguf *file, struct arena *arena, struct tensors *out)
+/* "DIR/NAME-00002-of-00003.gguf": what stands before the numbers. n == 0: no such name. */
+static struct str split_stem(struct str path, uint32_t count)
 {
-    out->n = gguf_tensors_n(file);
-    out->list = arena_array(arena, out->n, sizeof *out->list);
-    for (size_t i = 0; i < out->n; i++) {
+    char end[32];
+    const size_t numbers = strlen("-00002");
+
+    snprintf(end, sizeof end, "-of-%05u.gguf", count);
+    if (!str_ends(path, str_of(end)) || path.n < strlen(end) + numbers)
+        return (struct str){0};
+    return (struct str){path.s, path.n - strlen(end) - numbers};
+}
+
+static bool check_part(const struct gguf *file, uint32_t nth, uint32_t count, struct err *err)
+{
+    uint32_t no, of;
+
+    if (!gguf_u32(file, "split.no", &no, err) || !gguf_u32(file, "split.count", &of, err))
+        return gguf_prefix(file, err);
+    if (no == nth && of == count)
+        return true;
+    err_set(err, ERR_FORMAT, "byte %" PRIu64 ": it says that it is part %u of %u, not %u of %u",
+            gguf_place(file, "split.no"), no + 1, of, nth + 1, count);
+    return gguf_prefix(file, err);
+}
+
+static const char *part_name(struct arena *arena, struct str stem, uint32_t nth, uint32_t count)
+{
+    return arena_printf(arena, "%.*s-%05u-of-%05u.gguf", STR_ARG(stem), nth + 1, count).s;
+}
+
+/* The file's place in the set that it says it belongs to; `count` if its name is none of the set. */
+static uint32_t find_place(struct arena *arena, struct str path, struct str stem, uint32_t count)
+{
+    uint32_t nth = 0;
+
+    while (nth < count && !str_is(path, part_name(arena, stem, nth, count)))
+        nth++;
+    return nth;
+}
+
+/* Makes the whole set of the one file that parts has. */
+static bool open_parts(struct parts *parts, struct arena *arena, uint32_t count, struct err *err)
+{
+    struct gguf *given = parts->files[0];
+    const struct str path = gguf_name(given), stem = split_stem(path, count);
+    const uint32_t place = stem.n && count <= CHECKPOINT_FILES_MAX
+                               ? find_place(arena, path, stem, count) : count;
+
+    if (place == count) {
+        err_set(err, ERR_FORMAT, "byte %" PRIu64 ": one of %u parts, but its name is not that of a "
+                "split set, like model-00001-of-%05u.gguf", gguf_place(given, "split.count"), count,
+                count);
+        return gguf_prefix(given, err);
+    }
+    parts->files = arena_array(arena, count, sizeof *parts->files);
+    parts->files[place] = given;
+    parts->n = count;
+    for (uint32_t i = 0; i < count; i++) {
+        if (i != place) {
+            parts->files[i] = gguf_open(part_name(arena, stem, i, count), err);
+            if (!parts->files[i])
+                return err_prefix(err, "part %u of %u", i + 1, count);
+        }
+        if (!check_part(parts->files[i], i, count, err))
+            return false;
+    }
+    return true;
+}
+
+static bool read_parts(struct parts *parts, struct arena *arena, struct err *err)
+{
+    struct gguf *file = parts->files[0];
+    uint32_t count = 1;
+
+    if (gguf_has(file, "split.count") && !gguf_u32(file, "split.count", &count, err))
+        return gguf_prefix(file, err);
+    return count <= 1 || open_parts(parts, arena, count, err);
+}
+
+/* Their numbers are in the hparams. */
+static bool is_hparam(struct str tensor)
+{
+    return str_is(tensor, GGUF_LONG_FACTORS) || str_is(tensor, GGUF_SHORT_FACTORS);
+}
+
+static struct str origin_of(const struct gguf *file, const struct gguf_tensor *t, bool named,
+                            struct arena *arena)
+{
+    const struct str name = named ? file_base(gguf_name(file)) : (struct str){0};
+
+    return arena_printf(arena, "%.*s%sbyte %" PRIu64 ": tensor %.*s", STR_ARG(name),
+                        named ? ": " : "", t->place, STR_ARG(t->name));
+}
+
+static void read_file_tensors(const struct gguf *file, bool named, struct arena *arena,
+                              struct tensors *out)
+{
+    for (size_t i = 0; i < gguf_tensors_n(file); i++) {
         const struct gguf_tensor *t = gguf_tensor_nth(file, i);
-        struct tensor *to = &out->list[i];
+        if (is_hparam(t->name))
+            continue;
+        struct tensor *to = &out->list[out->n++];
         *to = (struct tensor){
             .name = t->name, .dims_n = t->dims_n, .quant = t->quant, .data = t->data,
             .elements = t->elements, .bytes = t->bytes,
-            .origin = arena_printf(arena, "byte %" PRIu64 ": tensor %.*s", t->place,
-                                   STR_ARG(t->name)),
+            .origin = origin_of(file, t, named, arena),
         };
         memcpy(to->dims, t->dims, sizeof to->dims);
     }
 }
 
+static bool read_tensors(struct checkpoint *c, const struct parts *parts, struct err *err)
+{
+    static const char key[] = "split.tensors.count";
+    size_t n = 0;
+    uint32_t expected;
+
+    for (uint32_t i = 0; i < parts->n; i++) {
+        n += gguf_tensors_n(parts->files[i]);
+        c->file_bytes += gguf_bytes(parts->files[i]);
+    }
+    if (parts->n > 1 && gguf_has(parts->files[0], key)) {
+        if (!gguf_u32(parts->files[0], key, &expected, err))
+            return gguf_prefix(parts->files[0], err);
+        if (expected != n) {
+            err_set(err, ERR_FORMAT, "byte %" PRIu64 ": key %s: %u, but the parts have %zu tensors",
+                    gguf_place(parts->files[0], key), key, expected, n);
+            return gguf_prefix(parts->files[0], err);
+        }
+    }
+    c->tensors.list = arena_array(c->arena, n, sizeof *c->tensors.list);
+    for (uint32_t i = 0; i < parts->n; i++)
+        read_file_tensors(parts->files[i], parts->n > 1, c->arena, &c->tensors);
+    return tensors_index(&c->tensors, c->arena, err) ||
+           (parts->n == 1 && gguf_prefix(parts->files[0], err));
+}
+
 static void close_gguf(struct checkpoint *checkpoint)
 {
-    gguf_close(checkpoint->files);
+    struct parts *parts = checkpoint->files;
+
+    for (uint32_t i = 0; i < parts->n; i++)
+        gguf_close(parts->files[i]);
+}
+
+/* All that the first file says but tensors; its name is put before what is wrong. */
+static bool read_first(struct checkpoint *c, const struct parts *parts, struct err *err)
+{
+    const struct gguf *file = parts->files[0];
+
+    c->name = describe_name(file);
+    c->arch = find_arch(file, err);
+    return (c->arch &&
+            hparams_read_gguf(&c->hparams, parts->files, parts->n, c->arch->name, c->arena, err) &&
+            c->arch->check(&c->hparams, file, c->arena, err) &&
+            hparams_check(&c->hparams, c->arena, err) && vocab_source_gguf(file, c->arena, &c->vocab, err) &&
+            read_template(file, &c->chat_template, err)) ||
+           gguf_prefix(file, err);
 }
 
 struct checkpoint *checkpoint_of_gguf(struct gguf *file, struct err *err)
 {
     struct arena *arena = arena_new(1 << 20);
     struct checkpoint *c = arena_alloc(arena, sizeof *c);
+    struct parts *parts = arena_alloc(arena, sizeof *parts);
 
+    *parts = (struct parts){.files = arena_alloc(arena, sizeof *parts->files), .n = 1};
+    parts->files[0] = file;
     *c = (struct checkpoint){
-        .arena = arena, .format = "gguf", .path = gguf_name(file), .files = file,
-        .close = close_gguf, .file_bytes = gguf_bytes(file), .advice = {-1, -1, -1},
+        .arena = arena, .format = "gguf", .path = arena_str(arena, gguf_name(file)),
+        .files = parts, .close = close_gguf, .advice = {-1, -1, -1},
     };
-    c->name = describe_name(file);
     hparams_init(&c->hparams);
-    c->arch = find_arch(file, err);
-    if (c->arch && read_hparams(file, c->arch, &c->hparams, err) &&
-        c->arch->check(&c->hparams, file, arena, err) &&
-        hparams_check(&c->hparams, arena, err) && vocab_source_gguf(file, arena, &c->vocab, err) &&
-        read_template(file, &c->chat_template, err)) {
-        read_tensors(file, arena, &c->tensors);
-        if (tensors_index(&c->tensors, arena, err))
-            return c;
-    }
-    gguf_prefix(file, err);
+    if (read_parts(parts, arena, err) && read_first(c, parts, err) && read_tensors(c, parts, err))
+        return c;
     checkpoint_close(c);
     return NULL;
 }

@@ -5,19 +5,17 @@
  * after the count was bounded by division, and each refusal says at which byte. */
 #include "engine/gguf.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/hash.h"
 #include "base/utf8.h"
+#include "engine/file_map.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "GGUF numbers are read as they lie");
+
+enum { NAME_SHOWN = 80 };       /* bytes of a file's name in an error text */
 
 enum gguf_type {
     GGUF_U8, GGUF_I8, GGUF_U16, GGUF_I16, GGUF_U32, GGUF_I32, GGUF_F32, GGUF_BOOL, GGUF_STRING,
@@ -60,7 +58,7 @@ struct gguf {
     struct str name;
     const uint8_t *bytes;
     size_t n;
-    bool mapped;
+    struct file_map map;        /* empty where the bytes are the caller's */
     struct value *values;
     size_t values_n;
     struct gguf_tensor *tensors;
@@ -371,19 +369,6 @@ static bool read_tensors(struct gguf *file, struct cursor *c, struct err *err)
     return true;
 }
 
-static bool refuse_split(const struct gguf *file, struct err *err)
-{
-    uint32_t parts = 1;
-
-    if (gguf_has(file, "split.count") && !gguf_u32(file, "split.count", &parts, err))
-        return false;
-    if (parts > 1)
-        return err_set(err, ERR_FORMAT, "byte %llu: one of %u parts; models in several files are "
-                       "not supported yet: join them to one file first",
-                       (unsigned long long)gguf_place(file, "split.count"), parts);
-    return true;
-}
-
 /* What stands before the keys: who this is, and how much is to come. */
 static bool read_head(struct gguf *file, struct cursor *c, struct err *err)
 {
@@ -419,18 +404,17 @@ static bool read_head(struct gguf *file, struct cursor *c, struct err *err)
     return true;
 }
 
-/* Takes the mapping over, if it is one, also on failure. */
-static struct gguf *parse(const void *bytes, size_t n, bool mapped, const char *name,
-                          struct err *err)
+/* Takes the mapping over, also on failure. */
+static struct gguf *parse(struct str bytes, struct file_map map, const char *name, struct err *err)
 {
     struct arena *arena = arena_new(1 << 16);
     struct gguf *file = arena_alloc(arena, sizeof *file);
-    struct cursor cursor = {.bytes = bytes, .n = n};
+    struct cursor cursor = {.bytes = (const uint8_t *)bytes.s, .n = bytes.n};
 
-    *file = (struct gguf){.arena = arena, .bytes = bytes, .n = n, .mapped = mapped};
+    *file = (struct gguf){.arena = arena, .bytes = cursor.bytes, .n = bytes.n, .map = map};
     file->name = arena_str(arena, str_of(name));
     if (read_head(file, &cursor, err) && read_values(file, &cursor, err) &&
-        refuse_split(file, err) && read_tensors(file, &cursor, err))
+        read_tensors(file, &cursor, err))
         return file;
     gguf_prefix(file, err);
     gguf_close(file);
@@ -439,48 +423,31 @@ static struct gguf *parse(const void *bytes, size_t n, bool mapped, const char *
 
 struct gguf *gguf_parse(const void *bytes, size_t n, const char *name, struct err *err)
 {
-    return parse(bytes, n, false, name, err);
+    return parse((struct str){bytes, n}, (struct file_map){0}, name, err);
 }
 
 struct gguf *gguf_open(const char *path, struct err *err)
 {
-    struct stat st;
-    void *bytes = MAP_FAILED;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct file_map map;
 
-    if (fd < 0) {
-        err_set(err, ERR_IO, "cannot open the model (%s): %s", strerror(errno), path);
+    if (!file_map_open(&map, path, "the model", err))
         return NULL;
-    }
-    if (fstat(fd, &st) != 0)
-        err_set(err, ERR_IO, "cannot look at the model (%s): %s", strerror(errno), path);
-    else if (!S_ISREG(st.st_mode))
-        err_set(err, ERR_FORMAT, "not a file; a model is one GGUF file: %s", path);
-    else if (st.st_size == 0)
-        err_set(err, ERR_FORMAT, "the model file is empty: %s", path);
-    else if ((bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0)) == MAP_FAILED)
-        err_set(err, ERR_IO, "cannot map the model (%s): %s", strerror(errno), path);
-    close(fd);
-    if (bytes == MAP_FAILED)
-        return NULL;
-    madvise(bytes, (size_t)st.st_size, MADV_WILLNEED);      /* a hint: failing is no matter */
-    return parse(bytes, (size_t)st.st_size, true, path, err);
+    return parse((struct str){map.bytes, map.n}, map, path, err);
 }
 
 void gguf_close(struct gguf *file)
 {
     if (!file)
         return;
-    if (file->mapped)
-        munmap((void *)file->bytes, file->n);
+    file_map_close(&file->map);
     arena_free(file->arena);
 }
 
 bool gguf_prefix(const struct gguf *file, struct err *err)
 {
-    const char *slash = strrchr(file->name.s, '/');     /* a long path would crowd out the rest */
+    const struct str name = file_base(file->name);      /* a long path would crowd out the rest */
 
-    return err_prefix(err, "%.80s", slash ? slash + 1 : file->name.s);
+    return err_prefix(err, "%.*s", (int)(name.n < NAME_SHOWN ? name.n : NAME_SHOWN), name.s);
 }
 
 struct str gguf_name(const struct gguf *file)
@@ -679,5 +646,29 @@ bool gguf_f32s(const struct gguf *file, const char *key, struct arena *arena, co
     if (value->type != GGUF_ARRAY || value->element != GGUF_F32)
         return refuse_type(value, "array of f32", err);
     *out = copy_words(value, arena, n);
+    return true;
+}
+
+bool gguf_is_array(const struct gguf *file, const char *key)
+{
+    const struct value *value = find(file, key);
+
+    return value && value->type == GGUF_ARRAY;
+}
+
+bool gguf_bools(const struct gguf *file, const char *key, struct arena *arena, const bool **out,
+                size_t *n, struct err *err)
+{
+    const struct value *value = need(file, key, err);
+
+    if (!value)
+        return false;
+    if (value->type != GGUF_ARRAY || value->element != GGUF_BOOL)
+        return refuse_type(value, "array of bool", err);
+    bool *flags = arena_array(arena, value->count, sizeof *flags);
+    for (uint64_t i = 0; i < value->count; i++)
+        flags[i] = value->data[i] != 0;
+    *out = flags;
+    *n = value->count;
     return true;
 }

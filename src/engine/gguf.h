@@ -1,4 +1,4 @@
-/* gguf.h - a GGUF file, version 2 or 3, read where it lies in memory.
+/* gguf.h - one GGUF file, version 2 or 3, read where it lies in memory.
  *
  * Opening walks the whole header once and checks every count, length, type, offset and alignment
  * against the file's size and the limits below, so that what the lookups hand out needs no further
@@ -75,6 +75,9 @@ bool gguf_i32s(const struct gguf *file, const char *key, struct arena *arena, co
 /* The same of f32, which may be infinite or NaN. */
 bool gguf_f32s(const struct gguf *file, const char *key, struct arena *arena, const float **out,
                size_t *n, struct err *err);
+bool gguf_is_array(const struct gguf *file, const char *key);   /* false also if it is missing */
+bool gguf_bools(const struct gguf *file, const char *key, struct arena *arena, const bool **out,
+                size_t *n, struct err *err);
 /* Where the key's value stands, for a caller's own complaint about it; 0 if it is missing. */
 uint64_t gguf_place(const struct gguf *file, const char *key);
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""make_bad_gguf.py REGRESSIONS CORPUS - the hostile and broken GGUF files of fuzz/regressions/gguf, one for each way a file may
-lie, and the small, valid model they start from (good.gguf in fuzz/corpus/gguf, which must load). Each changes one thing. Names
+"""make_bad_gguf.py REGRESSIONS CORPUS SPLIT - the hostile and broken GGUF files of fuzz/regressions/gguf, one for each way a file may
+lie, and the small, valid model they start from (good.gguf in fuzz/corpus/gguf, which must load; in two parts in tests/golden/split). Each changes one thing. Names
 that begin with cve_ are past incidents of other engines. tests/engine/test_gguf.c says what each refusal must read.
 """
 import os, struct, sys
@@ -78,6 +78,16 @@ class Model:
         head = self.magic + struct.pack("<IQQ", self.version, len(self.tensors) if self.tensors_n is None else self.tensors_n,
                                         n_keys if self.keys_n is None else self.keys_n) + keys + infos
         return head + b"\0" * (-len(head) % self.alignment) + data
+
+    def parts(self):
+        """The same model as a split set of two."""
+        names = list(self.tensors)
+        for no, some in enumerate((names[:5], names[5:])):
+            m = Model()
+            if no: m.keys.clear()
+            m.keys |= {"split.no": (U16, no), "split.count": (U16, 2), "split.tensors.count": (I32, len(names))}
+            m.tensors = {n: self.tensors[n] for n in some}
+            yield f"good-{no + 1:05}-of-00002.gguf", m.blob()
 
     def header_only(self, *keep):
         """Without weights and tokens, for cases that are refused before those matter."""
@@ -199,10 +209,13 @@ number("head_dim_odd", "llama.attention.key_length", U32, 12)
 number("value_length_differs", "llama.attention.value_length", U32, 16)
 number("rope_dimension_odd", "llama.rope.dimension_count", U32, 7)
 number("rope_dimension_too_large", "llama.rope.dimension_count", U32, 16)
-number("rope_scaling_yarn", "llama.rope.scaling.type", STRING, "yarn")
-number("rope_scaling_without_type", "llama.rope.scaling.factor", F32, 4.0)
-number("rope_scale_linear", "llama.rope.scale_linear", F32, 2.0)
-number("experts", "llama.expert_count", U32, 8)
+number("rope_scaling_unknown", "llama.rope.scaling.type", STRING, "sinusoidal")
+number("rope_scaling_without_factors", "llama.rope.scaling.type", STRING, "longrope")
+number("softcap_negative", "llama.attn_logit_softcapping", F32, -1.0)
+number("rope_scaling_negative", "llama.rope.scaling.factor", F32, -4.0)
+number("experts_used_missing", "llama.expert_count", U32, 8)
+@case
+def experts(m): m.header_only().keys |= {"llama.expert_count": (U32, 8), "llama.expert_used_count": (U32, 2)}
 number("architecture_unknown", "general.architecture", STRING, "mamba")
 number("architecture_hostile", "general.architecture", STRING, string(b"\xff\x1b[31m"))
 @case
@@ -270,6 +283,15 @@ def big_endian(m): return b"GGUF" + struct.pack(">IQQ", 3, 0, 0) + b"\0" * 64
 def big_endian_magic(m): return b"FUGG" + struct.pack(">IQQ", 3, 0, 0) + b"\0" * 64
 @case
 def split(m): m.header_only().keys["split.count"] = (U16, 3)
+@case
+def split_huge(m): m.header_only().keys["split.count"] = (U32, 1 << 31)
+@case
+def longrope_factors_misshapen(m): m.add("rope_factors_long.weight", [HIDDEN])
+@case
+def longrope_factor_0(m):
+    for name in ("long", "short"):
+        m.add(f"rope_factors_{name}.weight", [HIDDEN // 2])
+        m.tensors[f"rope_factors_{name}.weight"][2] = b"\0" * 16
 
 
 # ---- tokens ----
@@ -296,11 +318,14 @@ def tokenizer_unknown(m): m.keys["tokenizer.ggml.model"] = (STRING, "rwkv")
 
 
 if __name__ == "__main__":
-    regressions, corpus = sys.argv[1:3]
+    regressions, corpus, split = sys.argv[1:4]
     for name, change in {**CASES, "good": lambda m: None}.items():
         folder = corpus if name == "good" else regressions
         os.makedirs(folder, exist_ok=True)
         m = Model()
         blob = change(m)
         with open(f"{folder}/{name}.gguf", "wb") as f: f.write(m.blob() if blob is None else blob)
+    os.makedirs(split, exist_ok=True)
+    for name, blob in Model().parts():
+        with open(f"{split}/{name}", "wb") as f: f.write(blob)
     print(f"{len(CASES)} files")
