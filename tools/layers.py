@@ -14,7 +14,7 @@ import sys
 ROOMS = {
     "base": ((), ("yyjson", "sanitizer")),
     "kernels": (("base",), ("cpu",)),
-    "engine": (("base", "kernels", "pensieve"), ("pcre2",)),
+    "engine": (("base", "kernels", "pensieve"), ("pcre2", "utf8proc")),
     "api": (("base",), ("yyjson",)),
     "chat": (("base", "api", "pensieve"), ("yyjson", "glue")),
     "backend": (("base", "api", "chat", "pensieve"), ("uv",)),
@@ -29,6 +29,7 @@ LIBRARIES = {
     "uv": ("uv.h",),
     "llhttp": ("llhttp.h",),
     "pcre2": ("pcre2.h",),
+    "utf8proc": ("utf8proc.h",),
     "cpu": ("immintrin.h", "arm_neon.h", "cpuid.h", "sys/auxv.h", "asm/hwcap.h"),
     "glue": ("pensieve_glue.h",),
     "sanitizer": ("sanitizer/asan_interface.h", "sanitizer/lsan_interface.h"),

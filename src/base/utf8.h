@@ -22,6 +22,11 @@ struct str utf8_cut(struct str s, size_t max);
 /* White space as Unicode has it (property White_Space), and the four separators U+001C..1F that
  * Python counts too. */
 bool utf8_is_space(uint32_t code_point);
+/* White_Space alone. */
+static inline bool utf8_is_white(uint32_t code_point)
+{
+    return (code_point < 0x1c || code_point > 0x1f) && utf8_is_space(code_point);
+}
 
 /* Decodes one character at s (n > 0). Returns its length, or 0 if the bytes are not valid. */
 size_t utf8_decode(struct str s, uint32_t *code_point);

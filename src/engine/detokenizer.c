@@ -24,8 +24,28 @@ static size_t give_out(struct str s, struct buf *out)
     }
 }
 
+/* Drops what the first token that writes anything has too much. */
+static struct str strip_first(struct detokenizer *detokenizer, struct str bytes,
+                              char stripped[VOCAB_TOKEN_BYTES_MAX])
+{
+    const enum vocab_decode decode = detokenizer->decode;
+    size_t n = 0;
+
+    detokenizer->decode = DECODE_PLAIN;
+    if (decode == DECODE_STRIP_SPACE)
+        return bytes.s[0] == ' ' ? (struct str){bytes.s + 1, bytes.n - 1} : bytes;
+    for (size_t i = 0; i < bytes.n && n < VOCAB_TOKEN_BYTES_MAX; i++)
+        if (bytes.s[i] != ' ')
+            stripped[n++] = bytes.s[i];
+    return (struct str){stripped, n};
+}
+
 void detokenizer_push(struct detokenizer *detokenizer, struct str bytes, struct buf *out)
 {
+    char stripped[VOCAB_TOKEN_BYTES_MAX];
+
+    if (detokenizer->decode != DECODE_PLAIN && bytes.n)
+        bytes = strip_first(detokenizer, bytes, stripped);
     /* First byte by byte, until what was held back is decided; then the rest in one go. */
     while (detokenizer->tail_n && bytes.n) {
         char joined[sizeof detokenizer->tail];

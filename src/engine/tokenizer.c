@@ -1,42 +1,38 @@
-/* tokenizer.c - cuts text at spelled tokens, the rest into words, and merges each word's bytes.
+/* tokenizer.c - cuts text at spelled tokens, normalises the rest, cuts it into words, and turns each
+ * word into tokens by the vocabulary's model.
  *
- * The hard thing is to stay near-linear in whatever a client sends. A word is a linked list of
- * symbols with a heap of the pairs that may merge, n log n for a megabyte of one letter; spelled
- * tokens are found by narrowing a sorted table byte by byte, without a pass for each token. */
+ * The hard thing is to stay near-linear in whatever a client sends: SentencePiece's models take a
+ * whole prompt for one word. It is cut wherever no piece of the vocabulary could reach over the cut,
+ * which changes nothing in what comes out. */
 #include "engine/tokenizer.h"
 
 #include <string.h>
 
 #include "base/utf8.h"
-#include "engine/pretokenizer.h"
+#include "engine/bpe.h"
+#include "engine/spelled.h"
+#include "engine/unigram.h"
 
-#define NO_RANK UINT32_MAX
 enum { SCRATCH_MIN = 256 };
-
-struct symbol {
-    int32_t id;
-    int32_t prev, next;                 /* indexes, -1: none */
-    uint32_t rank;                      /* of merging with next; NO_RANK: they don't, or it is gone */
-    int32_t merged;                     /* what they merge into */
-};
 
 struct encoder {
     const struct vocab *vocab;
-    struct arena *scratch;
+    const struct vocab_rules *rules;
+    struct arena *scratch;              /* of the whole call */
+    struct arena *word_scratch;         /* of one word */
     struct splitter *splitter;
-    struct symbol *symbols;
-    size_t symbols_n, symbols_capacity;
-    uint64_t *heap;                     /* rank << 32 | index of the left symbol; least on top */
-    size_t heap_n, heap_capacity;
+    struct bpe bpe;
+    struct buf normalized[2], prepared[2];
     int32_t *ids;
     size_t n, capacity;
+    bool after_unknown;                 /* the word's last token is the unknown one */
 };
 
 static void emit(struct encoder *encoder, int32_t id)
 {
     if (encoder->n == encoder->capacity) {
         const size_t capacity = encoder->capacity ? encoder->capacity * 2 : SCRATCH_MIN;
-        int32_t *ids = arena_array(encoder->scratch, capacity, sizeof *ids);
+        int32_t *ids = arena_raw(encoder->scratch, capacity * sizeof *ids);
         if (encoder->n)
             memcpy(ids, encoder->ids, encoder->n * sizeof *ids);
         encoder->ids = ids;
@@ -45,245 +41,237 @@ static void emit(struct encoder *encoder, int32_t id)
     encoder->ids[encoder->n++] = id;
 }
 
-static void heap_put(struct encoder *encoder, uint64_t entry)
+/* A token of a word: of unknown ones beside each other only the first, where they are fused. */
+static void emit_piece(struct encoder *encoder, int32_t id)
 {
-    uint64_t *heap = encoder->heap;
-    size_t at = encoder->heap_n++;
+    const bool unknown = id == encoder->rules->unknown;
 
-    for (size_t up; at > 0 && heap[up = (at - 1) / 2] > entry; at = up)
-        heap[at] = heap[up];
-    heap[at] = entry;
+    if (!unknown || !encoder->after_unknown || !encoder->rules->fuse_unknown)
+        emit(encoder, id);
+    encoder->after_unknown = unknown;
 }
 
-static uint64_t heap_take(struct encoder *encoder)
+/* The length of the character at the start of text; a byte of none is one by itself. */
+static size_t character_length(struct str text, uint32_t *c)
 {
-    uint64_t *heap = encoder->heap;
-    const uint64_t top = heap[0], last = heap[--encoder->heap_n];
-    size_t at = 0;
+    const size_t n = utf8_decode(text, c);
 
-    for (size_t down; (down = 2 * at + 1) < encoder->heap_n; at = down) {
-        if (down + 1 < encoder->heap_n && heap[down + 1] < heap[down])
-            down++;
-        if (heap[down] >= last)
-            break;
-        heap[at] = heap[down];
-    }
-    heap[at] = last;
-    return top;
+    return n ? n : 1;
 }
 
-/* Looks up whether a symbol merges with the one after it, and queues the pair if so. */
-static void pair_consider(struct encoder *encoder, int32_t left)
-{
-    struct symbol *symbol = &encoder->symbols[left];
+/* ---- bytes ---- */
 
-    symbol->rank = NO_RANK;
-    if (symbol->next >= 0 && vocab_merge(encoder->vocab, symbol->id,
-                                         encoder->symbols[symbol->next].id, &symbol->rank,
-                                         &symbol->merged))
-        heap_put(encoder, (uint64_t)symbol->rank << 32 | (uint32_t)left);
+static bool is_writable(const struct vocab *vocab, struct str bytes)
+{
+    for (size_t i = 0; i < bytes.n; i++)
+        if (vocab_byte(vocab, (uint8_t)bytes.s[i]) < 0)
+            return false;
+    return true;
 }
 
-/* Merges pairs, the earliest rule and the leftmost place first, until none is left. An entry of the
- * heap is out of date when its left symbol has another pair, or none, by now. */
-static void symbols_merge(struct encoder *encoder)
+static void encode_bytes(struct encoder *encoder, struct str word)
 {
-    struct symbol *symbols = encoder->symbols;
-
-    for (size_t i = 0; i < encoder->symbols_n; i++)
-        pair_consider(encoder, (int32_t)i);
-    while (encoder->heap_n) {
-        const uint64_t entry = heap_take(encoder);
-        const int32_t left = (int32_t)(uint32_t)entry;
-        if (symbols[left].rank != entry >> 32)
-            continue;
-        struct symbol *gone = &symbols[symbols[left].next];
-        symbols[left].id = symbols[left].merged;
-        symbols[left].next = gone->next;
-        gone->rank = NO_RANK;
-        if (gone->next >= 0)
-            symbols[gone->next].prev = left;
-        pair_consider(encoder, left);
-        if (symbols[left].prev >= 0)
-            pair_consider(encoder, symbols[left].prev);
-    }
-}
-
-static void symbol_add(struct encoder *encoder, uint8_t byte)
-{
-    const int32_t n = (int32_t)encoder->symbols_n++;
-
-    if ((size_t)n == encoder->symbols_capacity) {
-        const size_t capacity = n ? 2 * (size_t)n : SCRATCH_MIN;
-        struct symbol *symbols = arena_array(encoder->scratch, capacity, sizeof *symbols);
-        if (n)
-            memcpy(symbols, encoder->symbols, (size_t)n * sizeof *symbols);
-        encoder->symbols = symbols;
-        encoder->symbols_capacity = capacity;
-    }
-    encoder->symbols[n] = (struct symbol){.id = vocab_byte(encoder->vocab, byte), .prev = n - 1,
-                                          .next = n + 1};
-}
-
-static void symbols_of(struct encoder *encoder, struct str word)
-{
-    encoder->symbols_n = encoder->heap_n = 0;
     for (size_t i = 0, length; i < word.n; i += length) {
         uint32_t c;
-        length = utf8_decode((struct str){word.s + i, word.n - i}, &c);
-        if (length == 0)
-            length = 1;
-        bool writable = true;
-        for (size_t k = 0; k < length; k++)
-            writable &= vocab_byte(encoder->vocab, (uint8_t)word.s[i + k]) >= 0;
-        const struct str written = writable ? (struct str){word.s + i, length}
-                                            : STR("\xef\xbf\xbd");
+        length = character_length((struct str){word.s + i, word.n - i}, &c);
+        struct str written = {word.s + i, length};
+        if (!is_writable(encoder->vocab, written))
+            written = STR("\xef\xbf\xbd");
         for (size_t k = 0; k < written.n; k++)
-            symbol_add(encoder, (uint8_t)written.s[k]);
+            bpe_add(&encoder->bpe, vocab_byte(encoder->vocab, (uint8_t)written.s[k]));
     }
-    encoder->symbols[encoder->symbols_n - 1].next = -1;
-    if (encoder->heap_capacity < 2 * encoder->symbols_n) {
-        /* Every merge takes one entry away and puts two in at most, and there are n - 1 merges. */
-        encoder->heap_capacity = 2 * encoder->symbols_capacity;
-        encoder->heap = arena_array(encoder->scratch, encoder->heap_capacity,
-                                    sizeof *encoder->heap);
+}
+
+/* ---- characters ---- */
+
+/* Without a piece of its own a character becomes its bytes, or the unknown token. */
+static void encode_character(struct encoder *encoder, struct str character)
+{
+    const struct vocab *vocab = encoder->vocab;
+    const int32_t id = vocab_find(vocab, character);
+
+    if (id >= 0 && vocab_is_piece(vocab, id)) {
+        bpe_add(&encoder->bpe, id);
+        return;
     }
+    if (!encoder->rules->byte_fallback || !is_writable(vocab, character)) {
+        bpe_add(&encoder->bpe, encoder->rules->unknown);
+        return;
+    }
+    for (size_t i = 0; i < character.n; i++)
+        bpe_add(&encoder->bpe, vocab_byte(vocab, (uint8_t)character.s[i]));
+}
+
+static void encode_characters(struct encoder *encoder, struct str word)
+{
+    for (size_t i = 0, length; i < word.n; i += length) {
+        uint32_t c;
+        length = character_length((struct str){word.s + i, word.n - i}, &c);
+        encode_character(encoder, (struct str){word.s + i, length});
+    }
+}
+
+static void encode_unigram(struct encoder *encoder, struct str word)
+{
+    const struct vocab *vocab = encoder->vocab;
+    struct unigram_piece *pieces;
+    size_t begin = 0;
+
+    arena_reset(encoder->word_scratch);
+    const size_t n = unigram_cut(encoder->rules->unigram, encoder->word_scratch, word, &pieces);
+    for (size_t i = 0; i < n; begin = pieces[i++].end) {
+        const struct str text = {word.s + begin, pieces[i].end - begin};
+        if (pieces[i].id >= 0)
+            emit_piece(encoder, pieces[i].id);
+        else if (!encoder->rules->byte_fallback || !is_writable(vocab, text))
+            emit_piece(encoder, encoder->rules->unknown);
+        else
+            for (size_t k = 0; k < text.n; k++)
+                emit_piece(encoder, vocab_byte(vocab, (uint8_t)text.s[k]));
+    }
+}
+
+/* ---- words ---- */
+
+static void encode_part(struct encoder *encoder, struct str word)
+{
+    if (encoder->rules->model == VOCAB_UNIGRAM) {
+        encode_unigram(encoder, word);
+        return;
+    }
+    encoder->bpe.n = 0;
+    if (encoder->rules->model == VOCAB_BPE_BYTES)
+        encode_bytes(encoder, word);
+    else
+        encode_characters(encoder, word);
+    bpe_merge(&encoder->bpe);
+    for (int32_t i = 0; i >= 0; i = encoder->bpe.symbols[i].next)
+        emit_piece(encoder, encoder->bpe.symbols[i].id);
+}
+
+/* How much of a word may be encoded by itself. */
+static size_t part_length(const struct encoder *encoder, struct str word)
+{
+    size_t at = 0;
+
+    if (encoder->rules->model == VOCAB_BPE_BYTES) {
+        at = word.n < TOKENIZER_WORD_BYTES_MAX ? word.n : TOKENIZER_WORD_BYTES_MAX;
+        return at < word.n ? at - utf8_incomplete_tail((struct str){word.s, at}) : at;
+    }
+    for (uint32_t last = 0, c; at < word.n && at < TOKENIZER_WORD_BYTES_MAX; last = c) {
+        const size_t n = character_length((struct str){word.s + at, word.n - at}, &c);
+        if (at && !vocab_joins(encoder->vocab, last, c))
+            break;
+        at += n;
+    }
+    return at;
+}
+
+static int32_t whole_word(const struct encoder *encoder, struct str word)
+{
+    if (encoder->rules->model == VOCAB_BPE_BYTES)
+        return word.n == 1 || encoder->rules->whole_words ? vocab_word(encoder->vocab, word) : -1;
+    const int32_t id = encoder->rules->whole_words ? vocab_find(encoder->vocab, word) : -1;
+    return vocab_is_piece(encoder->vocab, id) ? id : -1;
 }
 
 static void encode_word(struct encoder *encoder, struct str word)
 {
-    if (word.n == 1 || pretokenizer_whole_words(vocab_pretokenizer(encoder->vocab))) {
-        const int32_t id = vocab_word(encoder->vocab, word);
-        if (id >= 0) {
-            emit(encoder, id);
-            return;
-        }
+    const int32_t id = whole_word(encoder, word);
+
+    encoder->after_unknown = false;
+    if (id >= 0) {
+        emit(encoder, id);
+        return;
     }
-    symbols_of(encoder, word);
-    symbols_merge(encoder);
-    for (int32_t i = 0; i >= 0; i = encoder->symbols[i].next)
-        emit(encoder, encoder->symbols[i].id);
+    while (word.n) {
+        const size_t n = part_length(encoder, word);
+        encode_part(encoder, (struct str){word.s, n});
+        word = (struct str){word.s + n, word.n - n};
+    }
 }
 
-/* Valid UTF-8 with no spelled token in it. */
-static bool encode_text(struct encoder *encoder, struct str text, struct err *err)
+/* ---- text ---- */
+
+/* Normalised text without spelled tokens. */
+static bool encode_words(struct encoder *encoder, struct str text, bool first, struct err *err)
 {
-    for (size_t at = 0; at < text.n;) {
-        struct str word;
-        if (!splitter_next(encoder->splitter, text, at, &word, err))
+    struct str word;
+
+    if (!normalizer_run(&encoder->rules->prepare, text, first, encoder->prepared, &text, err))
+        return false;
+    splitter_start(encoder->splitter, text);
+    for (;;) {
+        if (!splitter_next(encoder->splitter, &word, err))
             return false;
-        at += word.n;
-        while (word.n > TOKENIZER_WORD_BYTES_MAX) {
-            size_t cut = TOKENIZER_WORD_BYTES_MAX;
-            cut -= utf8_incomplete_tail((struct str){word.s, cut});
-            encode_word(encoder, (struct str){word.s, cut});
-            word = (struct str){word.s + cut, word.n - cut};
-        }
+        if (word.n == 0)
+            return true;
         encode_word(encoder, word);
     }
-    return true;
 }
 
-static bool encode_fragment(struct encoder *encoder, struct str text, struct err *err)
+/* Valid UTF-8 between spelled tokens: some more of those are looked for in the normalised text. */
+static bool encode_valid(struct encoder *encoder, struct str text, bool first, struct err *err)
+{
+    struct spelled_match match;
+    size_t begin = 0;
+
+    if (!normalizer_run(&encoder->rules->normalize, text, first, encoder->normalized, &text, err))
+        return false;
+    struct spelled_walk walk = {.spelled = encoder->rules->spelled_normalized, .text = text};
+    while (walk.spelled->n && spelled_next(&walk, &match)) {
+        if (begin < match.begin && !encode_words(encoder, (struct str){text.s + begin,
+                                                 match.begin - begin}, first && !begin, err))
+            return false;
+        emit(encoder, match.id);
+        begin = match.end;
+    }
+    return begin == text.n || encode_words(encoder, (struct str){text.s + begin, text.n - begin},
+                                           first && !begin, err);
+}
+
+static bool encode_segment(struct encoder *encoder, struct str text, bool first, struct err *err)
 {
     while (text.n) {
         const size_t valid = utf8_valid_prefix(text);
-        if (!encode_text(encoder, (struct str){text.s, valid}, err))
+        if (valid && !encode_valid(encoder, (struct str){text.s, valid}, first, err))
             return false;
         if (valid < text.n)
             encode_word(encoder, (struct str){text.s + valid, 1});
         const size_t done = valid < text.n ? valid + 1 : valid;
         text = (struct str){text.s + done, text.n - done};
+        first = false;
     }
     return true;
-}
-
-/* The spelled tokens that agree with the text so far are the run [low, high) of the sorted table. */
-struct spelled {
-    const struct vocab *vocab;
-    const int32_t *ids;
-    size_t first[257];                  /* [byte]: where spellings that begin with it start */
-};
-
-static void spelled_init(struct spelled *spelled, const struct vocab *vocab)
-{
-    size_t n;
-
-    spelled->vocab = vocab;
-    spelled->ids = vocab_spelled(vocab, &n);
-    for (size_t byte = 0, i = 0; byte < 257; byte++) {
-        while (i < n && (uint8_t)vocab_spelling(vocab, spelled->ids[i]).s[0] < byte)
-            i++;
-        spelled->first[byte] = i;
-    }
-}
-
-/* The first of [low, high) whose byte at `at` is not below `byte`. */
-static size_t spelled_bound(const struct spelled *spelled, size_t low, size_t high, size_t at,
-                            unsigned byte)
-{
-    while (low < high) {
-        const size_t middle = low + (high - low) / 2;
-        const struct str spelling = vocab_spelling(spelled->vocab, spelled->ids[middle]);
-        if (at >= spelling.n || (uint8_t)spelling.s[at] < byte)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-/* The longest spelled token at the start of text, or -1; one that plain text must not become has to
- * end within the first `reach` bytes. */
-static int32_t spelled_find(const struct spelled *spelled, struct str text, size_t reach)
-{
-    size_t low = spelled->first[(uint8_t)text.s[0]], high = spelled->first[(uint8_t)text.s[0] + 1];
-    int32_t found = -1;
-
-    for (size_t n = 1; low < high; n++) {
-        const int32_t shortest = spelled->ids[low];     /* a prefix of others sorts before them */
-        if (vocab_spelling(spelled->vocab, shortest).n == n) {
-            if (n <= reach || !vocab_is_special(spelled->vocab, shortest))
-                found = shortest;
-            low++;
-        }
-        if (n == text.n)
-            break;
-        const unsigned byte = (uint8_t)text.s[n];
-        low = spelled_bound(spelled, low, high, n, byte);
-        high = spelled_bound(spelled, low, high, n, byte + 1);
-    }
-    return found;
 }
 
 static bool encode_all(struct encoder *encoder, struct str text, const struct plain_range *plain,
                        size_t plain_n, struct err *err)
 {
-    struct spelled spelled;
-    size_t begin = 0, range = 0;
+    struct spelled_walk walk = {.spelled = encoder->rules->spelled, .text = text, .plain = plain,
+                                .plain_n = plain_n};
+    struct spelled_match match;
+    size_t begin = 0;
 
-    spelled_init(&spelled, encoder->vocab);
-    for (size_t at = 0; at < text.n;) {
-        const uint8_t byte = (uint8_t)text.s[at];
-        if (spelled.first[byte] == spelled.first[byte + 1]) {
-            at++;
-            continue;
-        }
-        while (range < plain_n && plain[range].end <= at)
-            range++;
-        const size_t border = range < plain_n ? plain[range].begin : text.n;
-        const int32_t id = spelled_find(&spelled, (struct str){text.s + at, text.n - at},
-                                        border > at ? border - at : 0);
-        if (id < 0) {
-            at++;
-            continue;
-        }
-        if (!encode_fragment(encoder, (struct str){text.s + begin, at - begin}, err))
+    while (spelled_next(&walk, &match)) {
+        if (begin < match.begin && !encode_segment(encoder, (struct str){text.s + begin,
+                                                   match.begin - begin}, !begin, err))
             return false;
-        emit(encoder, id);
-        begin = at += vocab_spelling(encoder->vocab, id).n;
+        emit(encoder, match.id);
+        begin = match.end;
     }
-    return encode_fragment(encoder, (struct str){text.s + begin, text.n - begin}, err);
+    return encode_segment(encoder, (struct str){text.s + begin, text.n - begin}, !begin, err);
+}
+
+static void encoder_release(struct encoder *encoder)
+{
+    for (size_t i = 0; i < 2; i++) {
+        buf_release(&encoder->normalized[i]);
+        buf_release(&encoder->prepared[i]);
+    }
+    arena_free(encoder->scratch);
+    arena_free(encoder->word_scratch);
+    splitter_free(encoder->splitter);
 }
 
 bool tokenizer_encode(const struct vocab *vocab, struct arena *arena, struct str text,
@@ -293,11 +281,13 @@ bool tokenizer_encode(const struct vocab *vocab, struct arena *arena, struct str
     if (text.n > TOKENIZER_TEXT_BYTES_MAX)
         return err_set(err, ERR_TOO_LARGE, "the prompt is %zu bytes long; at most %d are allowed",
                        text.n, TOKENIZER_TEXT_BYTES_MAX);
-    struct encoder encoder = {.vocab = vocab};
-    encoder.splitter = splitter_new(vocab_pretokenizer(vocab), err);
+    struct encoder encoder = {.vocab = vocab, .rules = vocab_rules(vocab)};
+    encoder.splitter = splitter_new(encoder.rules->pretokenizer, err);
     if (!encoder.splitter)
         return false;
     encoder.scratch = arena_new(1 << 14);
+    encoder.word_scratch = arena_new(1 << 14);
+    encoder.bpe = (struct bpe){.vocab = vocab, .arena = encoder.scratch};
     if (add_bos && vocab_adds_bos(vocab))
         emit(&encoder, vocab_bos(vocab));
     const bool ok = encode_all(&encoder, text, plain, plain_n, err);
@@ -306,7 +296,6 @@ bool tokenizer_encode(const struct vocab *vocab, struct arena *arena, struct str
         if (encoder.n)
             memcpy(out->ids, encoder.ids, encoder.n * sizeof *out->ids);
     }
-    arena_free(encoder.scratch);
-    splitter_free(encoder.splitter);
+    encoder_release(&encoder);
     return ok;
 }

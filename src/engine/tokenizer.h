@@ -1,4 +1,4 @@
-/* tokenizer.h - text to tokens: byte-level BPE with the file's named pre-tokeniser. Pure. */
+/* tokenizer.h - text to tokens, exactly as the model's own tokenizer does it. Pure. */
 #ifndef PENSIEVE_ENGINE_TOKENIZER_H
 #define PENSIEVE_ENGINE_TOKENIZER_H
 

@@ -1,39 +1,26 @@
 /* vocab.c - checks what a file says of its tokens and keeps it in tables.
  *
- * GPT-2's byte alphabet: files spell a byte-level token with one printable character a byte. The
- * hard thing is that not every token is spelled so: control and user-defined tokens stand as plain
- * UTF-8, and so does an ordinary token with a character that is not of the alphabet.
- * https://github.com/openai/gpt-2/blob/master/src/encoder.py (bytes_to_unicode) */
+ * The hard thing is that not every token is spelled the way its model spells: control and
+ * user-defined tokens stand as plain UTF-8, and so does an ordinary token with a character that is
+ * not of GPT-2's alphabet. */
 #include "engine/vocab.h"
 
+#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/hash.h"
-#include "base/random.h"
 #include "base/utf8.h"
-#include "engine/pretokenizer.h"
+#include "engine/spelled.h"
+#include "engine/spelling.h"
+#include "engine/unigram.h"
+#include "engine/vocab_merges.h"
 
-/* Spellings that end a turn in one family of models or another, whatever the file calls its eos. */
-static const char *const end_spellings[] = {
-    "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>",
-    "<|end_of_turn|>", "<end_of_turn>", "<turn|>", "<|return|>", "<|call|>", "<|eot|>", "</s>",
-    "<eos>", "<|eos|>", "<EOT>", "<|END_OF_TURN_TOKEN|>", "<\xef\xbd\x9c" "end\xe2\x96\x81of"
-    "\xe2\x96\x81sentence\xef\xbd\x9c>", "[EOS]", "<|user|>", "<|endofturn|>",
-};
-
-enum { FLAG_END = 1, FLAG_SPECIAL = 2, ALPHABET_END = 0x144, TABLE_MIN = 16 };
+enum { FLAG_END = 1, FLAG_SPECIAL = 2, TABLE_MIN = 16, JOINS_BITS = 20 };
 
 struct token {
     const char *spelling, *bytes;       /* the same pointer where they are the same */
     uint16_t spelling_n, bytes_n;
-    uint8_t type, flags;
-};
-
-struct merge {
-    int32_t left, right;                /* left < 0: an empty slot */
-    uint32_t rank;
-    int32_t merged;
+    uint8_t type, flags, how;           /* how: enum token_flags */
 };
 
 struct vocab {
@@ -42,16 +29,15 @@ struct vocab {
     size_t n;
     int32_t *by_spelling, *by_bytes;    /* open addressing over ids, -1: empty; by_bytes: ordinary */
     size_t table_mask;
-    struct merge *merges;
-    size_t merges_mask;
     struct hash_key key;
-    uint64_t merge_key;
+    struct merges merges;
+    uint64_t *joins;                    /* a set of hashed pairs of characters */
     int32_t byte_ids[256];
-    int32_t *spelled;
-    size_t spelled_n;
     int32_t bos, eos;
     bool adds_bos;
-    struct pretokenizer *pretokenizer;
+    enum vocab_decode decode;
+    struct spelled spelled, spelled_normalized;
+    struct vocab_rules rules;
     char kind[64];
 };
 
@@ -62,57 +48,6 @@ static size_t table_size(size_t n)
     while (size < n * 2)
         size *= 2;
     return size;
-}
-
-/* The byte that a character of the alphabet stands for, or -1. */
-static int alphabet_byte(uint32_t c)
-{
-    if ((c >= 0x21 && c <= 0x7e) || (c >= 0xa1 && c <= 0xac) || (c >= 0xae && c <= 0xff))
-        return (int)c;
-    if (c < 0x100 || c >= ALPHABET_END)
-        return -1;
-    c -= 0x100;                                 /* the bytes left out above, in order */
-    if (c <= 0x20)
-        return (int)c;
-    if (c <= 0x20 + 34)
-        return (int)(c - 0x21 + 0x7f);
-    return 0xad;
-}
-
-/* Decodes the byte-level spelling into out (as long as the spelling at most); false if it is none. */
-static bool spelling_decode(struct str spelling, char *out, size_t *out_n)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < spelling.n;) {
-        uint32_t c;
-        const size_t length = utf8_decode((struct str){spelling.s + i, spelling.n - i}, &c);
-        const int byte = length ? alphabet_byte(c) : -1;
-        if (byte < 0)
-            return false;
-        out[n++] = (char)byte;
-        i += length;
-    }
-    *out_n = n;
-    return true;
-}
-
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 :
-           c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* A token of type byte is spelled <0xNN> and nothing else. */
-static bool byte_token_decode(struct str spelling, char *out)
-{
-    if (spelling.n != 6 || memcmp(spelling.s, "<0x", 3) != 0 || spelling.s[5] != '>')
-        return false;
-    const int high = hex_digit(spelling.s[3]), low = hex_digit(spelling.s[4]);
-    if (high < 0 || low < 0)
-        return false;
-    *out = (char)(high << 4 | low);
-    return true;
 }
 
 static struct str spelling_of(const struct token *token)
@@ -136,27 +71,40 @@ static int32_t *slot_of(const struct vocab *vocab, int32_t *table, struct str te
     return &table[slot];
 }
 
-static bool is_markup(struct str s)
-{
-    return s.n > 2 && ((s.s[0] == '<' && s.s[s.n - 1] == '>') ||
-                       (s.s[0] == '[' && s.s[s.n - 1] == ']'));
-}
-
 static uint8_t flags_of(const struct token *token)
 {
     const struct str spelling = spelling_of(token);
-    uint8_t flags = 0;
 
     if (token->type != TOKEN_CONTROL && token->type != TOKEN_USER_DEFINED &&
         token->type != TOKEN_UNKNOWN)
         return 0;
-    for (size_t i = 0; i < sizeof end_spellings / sizeof *end_spellings; i++) {
-        if (str_is(spelling, end_spellings[i]))
-            flags = FLAG_END | FLAG_SPECIAL;
+    if (spelling_ends_turn(spelling))
+        return FLAG_END | FLAG_SPECIAL;
+    return token->type != TOKEN_USER_DEFINED || spelling_is_markup(spelling) ? FLAG_SPECIAL : 0;
+}
+
+/* What a token writes, from how it is spelled. */
+static bool bytes_read(struct vocab *vocab, struct token *token, size_t id, struct err *err)
+{
+    const struct str spelling = spelling_of(token);
+    const bool ordinary = token->type == TOKEN_NORMAL || token->type == TOKEN_UNUSED;
+    char bytes[VOCAB_TOKEN_BYTES_MAX];
+    size_t n = 1;
+
+    if (token->type == TOKEN_BYTE) {
+        if (!spelling_of_byte(spelling, bytes))
+            return err_set(err, ERR_FORMAT, "byte token %zu is not spelled <0xNN>", id);
+    } else if (vocab->rules.model == VOCAB_BPE_BYTES) {
+        if (!ordinary || !spelling_of_bytes(spelling, bytes, &n))
+            return true;
+    } else {
+        spelling_of_text(spelling, bytes, &n);
     }
-    if (token->type != TOKEN_USER_DEFINED || is_markup(spelling))
-        flags |= FLAG_SPECIAL;
-    return flags;
+    if (n == spelling.n && memcmp(bytes, spelling.s, n) == 0)
+        return true;
+    token->bytes = arena_str(vocab->arena, (struct str){bytes, n}).s;
+    token->bytes_n = (uint16_t)n;
+    return true;
 }
 
 static bool token_read(struct vocab *vocab, const struct vocab_source *source, size_t id,
@@ -173,53 +121,35 @@ static bool token_read(struct vocab *vocab, const struct vocab_source *source, s
         return err_set(err, ERR_FORMAT, "token %zu has the unknown type %d", id, (int)type);
     if (!utf8_valid(given))
         return err_set(err, ERR_FORMAT, "token %zu is not valid UTF-8", id);
-
     const struct str copy = arena_str(vocab->arena, given);
     *token = (struct token){.spelling = copy.s, .bytes = copy.s, .spelling_n = (uint16_t)copy.n,
-                            .bytes_n = (uint16_t)copy.n, .type = (uint8_t)type};
-    if (type == TOKEN_NORMAL || type == TOKEN_UNUSED) {
-        char bytes[VOCAB_TOKEN_BYTES_MAX];
-        size_t n;
-        if (spelling_decode(copy, bytes, &n) && (n != copy.n || memcmp(bytes, copy.s, n) != 0)) {
-            token->bytes = arena_str(vocab->arena, (struct str){bytes, n}).s;
-            token->bytes_n = (uint16_t)n;
-        }
-    } else if (type == TOKEN_BYTE) {
-        char byte;
-        if (!byte_token_decode(copy, &byte))
-            return err_set(err, ERR_FORMAT, "byte token %zu is not spelled <0xNN>", id);
-        token->bytes = arena_str(vocab->arena, (struct str){&byte, 1}).s;
-        token->bytes_n = 1;
-    }
+                            .bytes_n = (uint16_t)copy.n, .type = (uint8_t)type,
+                            .how = source->flags ? source->flags[id] : 0};
     token->flags = flags_of(token);
+    return bytes_read(vocab, token, id, err);
+}
+
+/* Puts a token into the tables by which it is found. */
+static bool token_index(struct vocab *vocab, size_t id, struct err *err)
+{
+    const struct token *token = &vocab->tokens[id];
+
+    if (token->spelling_n == 0 && token->type == TOKEN_UNUSED)
+        return true;
+    int32_t *slot = slot_of(vocab, vocab->by_spelling, spelling_of(token), spelling_of);
+    if (*slot >= 0)
+        return err_set(err, ERR_FORMAT, "tokens %d and %zu are spelled the same", (int)*slot, id);
+    *slot = (int32_t)id;
+    if ((token->type != TOKEN_NORMAL && token->type != TOKEN_BYTE) || token->bytes_n == 0)
+        return true;
+    slot = slot_of(vocab, vocab->by_bytes, bytes_of(token), bytes_of);
+    if (*slot < 0)
+        *slot = (int32_t)id;
+    int32_t *byte_id = &vocab->byte_ids[(unsigned char)token->bytes[0]];
+    if (token->bytes_n == 1 && *byte_id < 0 &&
+        (token->type == TOKEN_BYTE || vocab->rules.model == VOCAB_BPE_BYTES))
+        *byte_id = (int32_t)id;
     return true;
-}
-
-static int compare_spellings(const void *a, const void *b)
-{
-    const struct str x = spelling_of(*(const struct token *const *)a);
-    const struct str y = spelling_of(*(const struct token *const *)b);
-    const int order = memcmp(x.s, y.s, x.n < y.n ? x.n : y.n);
-
-    return order ? order : (x.n > y.n) - (x.n < y.n);
-}
-
-static void collect_spelled(struct vocab *vocab)
-{
-    const struct token **found = arena_array(vocab->arena, vocab->n, sizeof *found);
-    size_t n = 0;
-
-    for (size_t id = 0; id < vocab->n; id++) {
-        const struct token *token = &vocab->tokens[id];
-        if (token->spelling_n > 0 &&
-            (token->flags & FLAG_SPECIAL || token->type == TOKEN_USER_DEFINED))
-            found[n++] = token;
-    }
-    qsort(found, n, sizeof *found, compare_spellings);
-    vocab->spelled = arena_array(vocab->arena, n, sizeof *vocab->spelled);
-    for (size_t i = 0; i < n; i++)
-        vocab->spelled[i] = (int32_t)(found[i] - vocab->tokens);
-    vocab->spelled_n = n;
 }
 
 static bool tokens_read(struct vocab *vocab, const struct vocab_source *source, struct err *err)
@@ -234,24 +164,9 @@ static bool tokens_read(struct vocab *vocab, const struct vocab_source *source, 
     memset(vocab->by_bytes, 0xff, size * sizeof *vocab->by_bytes);
     memset(vocab->byte_ids, 0xff, sizeof vocab->byte_ids);
     vocab->table_mask = size - 1;
-    for (size_t id = 0; id < vocab->n; id++) {
-        if (!token_read(vocab, source, id, err))
+    for (size_t id = 0; id < vocab->n; id++)
+        if (!token_read(vocab, source, id, err) || !token_index(vocab, id, err))
             return false;
-        const struct token *token = &vocab->tokens[id];
-        int32_t *slot = slot_of(vocab, vocab->by_spelling, spelling_of(token), spelling_of);
-        if (*slot >= 0)
-            return err_set(err, ERR_FORMAT, "tokens %d and %zu are spelled the same", (int)*slot, id);
-        *slot = (int32_t)id;
-        if ((token->type != TOKEN_NORMAL && token->type != TOKEN_BYTE) || token->bytes_n == 0)
-            continue;
-        slot = slot_of(vocab, vocab->by_bytes, bytes_of(token), bytes_of);
-        if (*slot < 0)
-            *slot = (int32_t)id;
-        int32_t *byte_id = &vocab->byte_ids[(unsigned char)token->bytes[0]];
-        if (token->bytes_n == 1 && *byte_id < 0)
-            *byte_id = (int32_t)id;
-    }
-    collect_spelled(vocab);
     return true;
 }
 
@@ -273,62 +188,78 @@ static bool bytes_check(const struct vocab *vocab, struct err *err)
     return true;
 }
 
-static struct merge *merge_slot(const struct vocab *vocab, int32_t left, int32_t right)
+/* The same for vocabularies of characters: bytes, or a token for what is unknown. */
+static bool unknown_check(const struct vocab *vocab, struct err *err)
 {
-    uint64_t h = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) ^ vocab->merge_key;
-
-    h = (h ^ h >> 32) * 0xd6e8feb86659fd93u;
-    h = (h ^ h >> 32) * 0xd6e8feb86659fd93u;
-    size_t slot = (h ^ h >> 32) & vocab->merges_mask;
-    while (vocab->merges[slot].left >= 0 &&
-           (vocab->merges[slot].left != left || vocab->merges[slot].right != right))
-        slot = (slot + 1) & vocab->merges_mask;
-    return &vocab->merges[slot];
-}
-
-static bool merge_read(struct vocab *vocab, size_t rank, struct str rule, struct err *err)
-{
-    char joined[2 * VOCAB_TOKEN_BYTES_MAX];
-    const char *space = rule.n > 1 ? memchr(rule.s + 1, ' ', rule.n - 1) : NULL;
-
-    if (!space || rule.n > sizeof joined)
-        return err_set(err, ERR_FORMAT, "merge %zu is not two tokens with a space between", rank);
-    const struct str left = {rule.s, (size_t)(space - rule.s)};
-    const struct str right = {space + 1, rule.n - left.n - 1};
-    memcpy(joined, left.s, left.n);
-    memcpy(joined + left.n, right.s, right.n);
-    const struct str both = {joined, left.n + right.n};
-    const int32_t ids[3] = {
-        *slot_of(vocab, vocab->by_spelling, left, spelling_of),
-        *slot_of(vocab, vocab->by_spelling, right, spelling_of),
-        *slot_of(vocab, vocab->by_spelling, both, spelling_of),
-    };
-    for (size_t i = 0; i < 3; i++) {
-        if (ids[i] < 0)
-            return err_set(err, ERR_FORMAT, "merge %zu names no token: \"%.*s\"", rank,
-                           (int)(rule.n < 80 ? rule.n : 80), rule.s);
-        if (vocab->tokens[ids[i]].type != TOKEN_NORMAL)
-            return err_set(err, ERR_FORMAT, "merge %zu names a token that is not ordinary", rank);
+    if (vocab->rules.unknown >= 0)
+        return true;
+    if (vocab->rules.model == VOCAB_UNIGRAM || !vocab->rules.byte_fallback)
+        return err_set(err, ERR_FORMAT, "no token stands for what is unknown");
+    for (int byte = 0; byte < 256; byte++) {
+        if (vocab->byte_ids[byte] < 0)
+            return err_set(err, ERR_FORMAT, "no token stands for the byte 0x%02X, and none for "
+                           "what is unknown", (unsigned)byte);
     }
-    struct merge *slot = merge_slot(vocab, ids[0], ids[1]);
-    if (slot->left < 0)                         /* of two rules for a pair the first one counts */
-        *slot = (struct merge){ids[0], ids[1], (uint32_t)rank, ids[2]};
     return true;
 }
 
-static bool merges_read(struct vocab *vocab, const struct vocab_source *source, struct err *err)
+static uint32_t pair_hash(uint32_t left, uint32_t right)
 {
-    const size_t size = table_size(source->merges_n);
+    const uint64_t pair = ((uint64_t)left << 32 | right) * 0x9e3779b97f4a7c15u;
 
-    vocab->merges = arena_array(vocab->arena, size, sizeof *vocab->merges);
-    vocab->merges_mask = size - 1;
-    for (size_t i = 0; i < size; i++)
-        vocab->merges[i].left = -1;
-    for (size_t rank = 0; rank < source->merges_n; rank++) {
-        if (!merge_read(vocab, rank, source->merges[rank], err))
-            return false;
+    return (uint32_t)(pair >> (64 - JOINS_BITS));
+}
+
+/* Notes which characters stand beside each other in any piece: text may be cut between all others,
+ * because no token reaches over the cut. A set that says yes too often only cuts less. */
+static void joins_read(struct vocab *vocab)
+{
+    vocab->joins = arena_array(vocab->arena, (1u << JOINS_BITS) / 64, sizeof *vocab->joins);
+    for (size_t id = 0; id < vocab->n; id++) {
+        const struct str text = spelling_of(&vocab->tokens[id]);
+        uint32_t last = 0, c;
+        if (!vocab_is_piece(vocab, (int32_t)id))
+            continue;
+        for (size_t at = 0; at < text.n; last = c) {
+            const size_t n = utf8_decode((struct str){text.s + at, text.n - at}, &c);
+            const uint32_t bit = pair_hash(last, c);
+            if (at)
+                vocab->joins[bit / 64] |= (uint64_t)1 << bit % 64;
+            at += n;
+        }
     }
-    return true;
+}
+
+/* Tokens found by their spelling: special ones always in the text as it is given, even where the
+ * file wants them looked for in the normalised text, for that would find look-alikes. */
+static bool spelled_read(struct vocab *vocab, struct err *err)
+{
+    struct spelled_token *raw = arena_array(vocab->arena, vocab->n, sizeof *raw);
+    struct spelled_token *normalized = arena_array(vocab->arena, vocab->n, sizeof *normalized);
+    struct buf buffers[2] = {{0}, {0}};
+    size_t raw_n = 0, normalized_n = 0;
+    bool ok = true;
+
+    for (size_t id = 0; ok && id < vocab->n; id++) {
+        const struct token *token = &vocab->tokens[id];
+        const bool special = token->flags & FLAG_SPECIAL;
+        struct spelled_token one = {spelling_of(token), (int32_t)id, special, token->how};
+        if (one.text.n == 0 || (!special && token->type != TOKEN_USER_DEFINED))
+            continue;
+        if (special || !(token->how & TOKEN_NORMALIZED) || vocab->rules.normalize.n == 0) {
+            raw[raw_n++] = one;
+            continue;
+        }
+        ok = normalizer_run(&vocab->rules.normalize, one.text, true, buffers, &one.text, err);
+        one.text = arena_str(vocab->arena, one.text);
+        if (one.text.n)
+            normalized[normalized_n++] = one;
+    }
+    buf_release(&buffers[0]);
+    buf_release(&buffers[1]);
+    spelled_init(&vocab->spelled, raw, raw_n);
+    spelled_init(&vocab->spelled_normalized, normalized, normalized_n);
+    return ok;
 }
 
 static bool id_check(const char *name, int64_t id, size_t n, struct err *err)
@@ -339,10 +270,18 @@ static bool id_check(const char *name, int64_t id, size_t n, struct err *err)
                    (long long)id, n);
 }
 
+static bool scores_check(const struct vocab_source *source, struct err *err)
+{
+    if (!source->scores && source->model == VOCAB_UNIGRAM)
+        return err_set(err, ERR_FORMAT, "the vocabulary's pieces have no scores");
+    for (size_t id = 0; source->scores && id < source->tokens_n; id++)
+        if (!isfinite(source->scores[id]))
+            return err_set(err, ERR_FORMAT, "the score of token %zu is not a finite number", id);
+    return true;
+}
+
 static bool source_check(const struct vocab_source *source, struct err *err)
 {
-    if (source->model != VOCAB_BPE_BYTES)
-        return err_set(err, ERR_FORMAT, "only byte-level BPE is supported yet");
     if (source->tokens_n == 0 || source->tokens_n > VOCAB_TOKENS_MAX)
         return err_set(err, ERR_FORMAT, "the vocabulary has %zu tokens; 1 to %d are allowed",
                        source->tokens_n, VOCAB_TOKENS_MAX);
@@ -358,7 +297,46 @@ static bool source_check(const struct vocab_source *source, struct err *err)
     return id_check("bos", source->bos, source->tokens_n, err) &&
            id_check("eos", source->eos, source->tokens_n, err) &&
            id_check("unknown", source->unknown, source->tokens_n, err) &&
-           id_check("eot", source->eot, source->tokens_n, err);
+           id_check("eot", source->eot, source->tokens_n, err) && scores_check(source, err);
+}
+
+static void mark_end(struct vocab *vocab, int64_t id)
+{
+    if (id >= 0)
+        vocab->tokens[id].flags |= FLAG_END;
+}
+
+static void copy_steps(struct arena *arena, const struct normalizer_steps *from,
+                       struct normalizer_steps *to)
+{
+    *to = *from;
+    for (size_t i = 0; i < to->n; i++) {
+        to->list[i].from = arena_str(arena, from->list[i].from);
+        to->list[i].to = arena_str(arena, from->list[i].to);
+    }
+}
+
+static bool rules_read(struct vocab *vocab, const struct vocab_source *source, struct err *err)
+{
+    struct vocab_rules *rules = &vocab->rules;
+
+    rules->pretokenizer = source->pre.n ? pretokenizer_named(source->pre, err)
+                                        : pretokenizer_new(&source->split, err);
+    if (!rules->pretokenizer)
+        return false;
+    rules->whole_words = source->ignore_merges || pretokenizer_whole_words(rules->pretokenizer);
+    rules->spelled = &vocab->spelled;
+    rules->spelled_normalized = &vocab->spelled_normalized;
+    if (rules->model == VOCAB_BPE_BYTES)
+        return bytes_check(vocab, err) &&
+               merges_read(&vocab->merges, vocab, vocab->arena, source, err);
+    joins_read(vocab);
+    if (!unknown_check(vocab, err))
+        return false;
+    if (rules->model == VOCAB_BPE_CHARS)
+        return merges_read(&vocab->merges, vocab, vocab->arena, source, err);
+    rules->unigram = unigram_new(vocab->arena, vocab, source->scores, err);
+    return rules->unigram != NULL;
 }
 
 void vocab_source_init(struct vocab_source *source)
@@ -368,6 +346,9 @@ void vocab_source_init(struct vocab_source *source)
 
 struct vocab *vocab_new(const struct vocab_source *source, struct err *err)
 {
+    static const char *const models[] = {
+        [VOCAB_BPE_BYTES] = "gpt2", [VOCAB_BPE_CHARS] = "llama", [VOCAB_UNIGRAM] = "unigram"};
+
     if (!source_check(source, err))
         return NULL;
     struct arena *arena = arena_new(1 << 16);
@@ -375,25 +356,26 @@ struct vocab *vocab_new(const struct vocab_source *source, struct err *err)
     *vocab = (struct vocab){
         .arena = arena,
         .key = hash_process_key(),
-        .merge_key = random_u64(),
         .bos = (int32_t)source->bos,
         .eos = (int32_t)source->eos,
         .adds_bos = source->add_bos && source->bos >= 0,
+        .decode = source->decode,
+        .rules = {.model = source->model, .unknown = (int32_t)source->unknown,
+                  .byte_fallback = source->byte_fallback, .fuse_unknown = source->fuse_unknown},
     };
-    if (!tokens_read(vocab, source, err) || !bytes_check(vocab, err) ||
-        !merges_read(vocab, source, err) ||
-        !(vocab->pretokenizer = pretokenizer_new(source->pre, err))) {
+    copy_steps(arena, &source->normalize, &vocab->rules.normalize);
+    copy_steps(arena, &source->prepare, &vocab->rules.prepare);
+    if (!tokens_read(vocab, source, err) || !spelled_read(vocab, err) ||
+        !rules_read(vocab, source, err)) {
         vocab_free(vocab);
         return NULL;
     }
-    if (source->eos >= 0)
-        vocab->tokens[source->eos].flags |= FLAG_END;
-    if (source->eot >= 0)
-        vocab->tokens[source->eot].flags |= FLAG_END;
+    mark_end(vocab, source->eos);
+    mark_end(vocab, source->eot);
     for (size_t i = 0; i < source->ends_n; i++)
-        if (source->ends[i] >= 0)
-            vocab->tokens[source->ends[i]].flags |= FLAG_END;
-    snprintf(vocab->kind, sizeof vocab->kind, "gpt2/%s", pretokenizer_name(vocab->pretokenizer));
+        mark_end(vocab, source->ends[i]);
+    snprintf(vocab->kind, sizeof vocab->kind, "%s/%s", models[source->model],
+             pretokenizer_name(vocab->rules.pretokenizer));
     return vocab;
 }
 
@@ -401,7 +383,7 @@ void vocab_free(struct vocab *vocab)
 {
     if (!vocab)
         return;
-    pretokenizer_free(vocab->pretokenizer);
+    pretokenizer_free(vocab->rules.pretokenizer);
     arena_free(vocab->arena);
 }
 
@@ -442,6 +424,14 @@ bool vocab_is_special(const struct vocab *vocab, int32_t id)
     return token_of(vocab, id)->flags & FLAG_SPECIAL;
 }
 
+bool vocab_is_piece(const struct vocab *vocab, int32_t id)
+{
+    const struct token *token = token_of(vocab, id);
+
+    return token->type == TOKEN_NORMAL ||
+           (token->type == TOKEN_USER_DEFINED && !(token->flags & FLAG_SPECIAL));
+}
+
 int32_t vocab_bos(const struct vocab *vocab)
 {
     return vocab->bos;
@@ -455,6 +445,11 @@ int32_t vocab_eos(const struct vocab *vocab)
 bool vocab_adds_bos(const struct vocab *vocab)
 {
     return vocab->adds_bos;
+}
+
+enum vocab_decode vocab_decode(const struct vocab *vocab)
+{
+    return vocab->decode;
 }
 
 const char *vocab_kind(const struct vocab *vocab)
@@ -472,25 +467,25 @@ int32_t vocab_word(const struct vocab *vocab, struct str bytes)
     return *slot_of(vocab, vocab->by_bytes, bytes, bytes_of);
 }
 
+int32_t vocab_find(const struct vocab *vocab, struct str spelling)
+{
+    return *slot_of(vocab, vocab->by_spelling, spelling, spelling_of);
+}
+
 bool vocab_merge(const struct vocab *vocab, int32_t left, int32_t right, uint32_t *rank,
                  int32_t *merged)
 {
-    const struct merge *merge = merge_slot(vocab, left, right);
-
-    if (merge->left < 0)
-        return false;
-    *rank = merge->rank;
-    *merged = merge->merged;
-    return true;
+    return merges_find(&vocab->merges, left, right, rank, merged);
 }
 
-const int32_t *vocab_spelled(const struct vocab *vocab, size_t *n)
+bool vocab_joins(const struct vocab *vocab, uint32_t left, uint32_t right)
 {
-    *n = vocab->spelled_n;
-    return vocab->spelled;
+    const uint32_t bit = pair_hash(left, right);
+
+    return vocab->joins[bit / 64] >> bit % 64 & 1;
 }
 
-const struct pretokenizer *vocab_pretokenizer(const struct vocab *vocab)
+const struct vocab_rules *vocab_rules(const struct vocab *vocab)
 {
-    return vocab->pretokenizer;
+    return &vocab->rules;
 }

@@ -63,10 +63,10 @@ struct vocab_source {
     struct normalizer_steps normalize, prepare;
     struct str pre;             /* a family of patterns by name (tokenizer.ggml.pre), or ... */
     struct pretokenizer_steps split;    /* ... the file's own (pre.n == 0); none: one word */
-    enum {
+    enum vocab_decode {
         DECODE_PLAIN,           /* tokens' bytes as they are */
         DECODE_STRIP_SPACE,     /* a space at the very start is dropped */
-        DECODE_STRIP_TOKEN,     /* every U+2581 of the first token is dropped */
+        DECODE_STRIP_TOKEN,     /* every space of the first token is dropped */
     } decode;
 };
 
@@ -87,20 +87,39 @@ int32_t vocab_eos(const struct vocab *vocab);
 bool vocab_adds_bos(const struct vocab *vocab);
 const char *vocab_kind(const struct vocab *vocab);          /* "gpt2/smollm" */
 
+enum vocab_decode vocab_decode(const struct vocab *vocab);
+
 /* What the tokenizer needs. */
 
 /* The token of one byte, or -1: vocabularies that were trained on text alone lack some. */
 int32_t vocab_byte(const struct vocab *vocab, uint8_t byte);
 /* The ordinary token that writes exactly these bytes, or -1. */
 int32_t vocab_word(const struct vocab *vocab, struct str bytes);
+/* The token that is spelled so, or -1. */
+int32_t vocab_find(const struct vocab *vocab, struct str spelling);
+/* Means something to the model or the template, so plain text must never become it. The others that
+ * are found by their spelling (runs of spaces and the like) are text and are found everywhere. */
+bool vocab_is_special(const struct vocab *vocab, int32_t id);
+/* Text may become it by merging or as a unigram. */
+bool vocab_is_piece(const struct vocab *vocab, int32_t id);
 /* Whether two neighbours merge: into which token, and how early (0 is the first rule). */
 bool vocab_merge(const struct vocab *vocab, int32_t left, int32_t right, uint32_t *rank,
                  int32_t *merged);
-/* Tokens that are found by their spelling before anything else, sorted by spelling as bytes. */
-const int32_t *vocab_spelled(const struct vocab *vocab, size_t *n);
-/* Of those: means something to the model or the template, so plain text must never become it. The
- * others (runs of spaces and the like) are text and are found everywhere. */
-bool vocab_is_special(const struct vocab *vocab, int32_t id);
-const struct pretokenizer *vocab_pretokenizer(const struct vocab *vocab);
+/* false: no piece holds these two characters beside each other. Not for BPE_BYTES. */
+bool vocab_joins(const struct vocab *vocab, uint32_t left, uint32_t right);
+
+struct spelled;
+struct unigram;
+
+struct vocab_rules {
+    enum vocab_model model;
+    int32_t unknown;                        /* -1: none */
+    bool byte_fallback, fuse_unknown, whole_words;
+    struct normalizer_steps normalize, prepare;
+    const struct spelled *spelled, *spelled_normalized;
+    struct pretokenizer *pretokenizer;
+    const struct unigram *unigram;          /* UNIGRAM only */
+};
+const struct vocab_rules *vocab_rules(const struct vocab *vocab);
 
 #endif

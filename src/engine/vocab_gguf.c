@@ -8,8 +8,7 @@
 #include <inttypes.h>
 
 #include "engine/gguf.h"
-
-#define SPACE_MARK "\xe2\x96\x81"               /* U+2581 */
+#include "engine/spelling.h"
 
 /* Patterns whose tokenizer puts bos first though older files don't say so, or composes the text. */
 static const struct pre_row {

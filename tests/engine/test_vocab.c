@@ -207,7 +207,6 @@ static void bad_merges(void **state)
         {"a", "not two tokens"},      {"a ", "names no token"},  {" b", "not two tokens"},
         {"a  b", "names no token"},   {"a b c", "names no token"}, {"zz b", "names no token"},
         {"a zz", "names no token"},   {"a x", "names no token"}, /* no token ax */
-        {"<|im_end|> >", "not ordinary"},
     };
     struct small *small = malloc(sizeof *small);
 
@@ -227,6 +226,27 @@ static void bad_merges(void **state)
     (void)state;
 }
 
+/* Else plain text could become a special token: "<|im_end|>" is never a symbol, but ">>" may be. */
+static void merges_never_make_special_tokens(void **state)
+{
+    struct small *small = malloc(sizeof *small);
+    uint32_t rank;
+    int32_t merged;
+
+    small_init(small, NULL);
+    const int32_t part = small_token(small, "<|im_end|", TOKEN_NORMAL);
+    small->merges[small->source.merges_n++] = STR("<|im_end| >");
+    small->merges[small->source.merges_n++] = STR("<|im_end|> >");
+    struct vocab *vocab = vocab_new(&small->source, NULL);
+    assert_non_null(vocab);
+    const int32_t end = id_of(vocab, ">");
+    assert_false(vocab_merge(vocab, part, end, &rank, &merged));
+    assert_false(vocab_merge(vocab, id_of(vocab, "<|im_end|>"), end, &rank, &merged));
+    vocab_free(vocab);
+    free(small);
+    (void)state;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -238,6 +258,7 @@ int main(void)
         cmocka_unit_test(bad_tokens),
         cmocka_unit_test(malformed_byte_tokens),
         cmocka_unit_test(bad_merges),
+        cmocka_unit_test(merges_never_make_special_tokens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
