@@ -32,7 +32,7 @@ static void world_open(struct world *world, uint32_t sequences_max, uint32_t que
 
     world->arena = arena_new(4096);
     const struct engine_options options = {
-        .model_path = golden_path(world->arena, "golden/tiny/llama_tied/f16.gguf"), .threads = 2,
+        .model_path = golden_path(world->arena, TINY "llama_tied/f16.gguf"), .threads = 2,
         .context = CONTEXT, .prefill_chunk = 32, .sequences_max = sequences_max,
         .queue_max = queue_max,
     };

@@ -1,5 +1,5 @@
 /* Prompts: the exact text that templates make of requests, and token ids that prove that nothing a
- * client writes becomes a control token. Runs with the tiny model of tests/golden. */
+ * client writes becomes a control token. Runs with the tiny model that tests/golden/make makes. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,7 +27,7 @@ static int setup(void **state)
     char path[4096];
     struct err err = {0};
 
-    snprintf(path, sizeof path, "%s/golden/tiny/llama_tied/f16.gguf", tests ? tests : "tests");
+    snprintf(path, sizeof path, "%s/../build/golden/llama_tied/f16.gguf", tests ? tests : "tests");
     engine = engine_open(&(struct engine_options){.model_path = path, .threads = 1}, &err);
     if (!engine)
         print_error("%s\n", err.text);

@@ -12,7 +12,7 @@ import pytest
 
 from conftest import BINARY, MODEL, ROOT
 
-TINY = ROOT / "tests/golden/tiny/llama_tied/f16.gguf"
+TINY = ROOT / "build/golden/llama_tied/f16.gguf"
 
 CHATML_USER = "<|im_start|>user\nCount to 3<|im_end|>\n<|im_start|>assistant\n"
 

@@ -66,7 +66,7 @@ def test_64_streams_at_once_are_whole(wire):
 def exact(start_server):
     """A tiny model of random numbers, and kernels that add up in one order whatever the company:
     what a sequence says must be the same to the last bit."""
-    model = ROOT / "tests/golden/tiny/llama31_untied/f16.gguf"
+    model = ROOT / "build/golden/llama31_untied/f16.gguf"
     return start_server("--cpu", "scalar", model=model).wire
 
 

@@ -26,9 +26,9 @@ static struct arena *arena;
 
 static struct engine_options options_of(const char *model)
 {
-    char name[64];
+    char name[96];
 
-    snprintf(name, sizeof name, "golden/tiny/%s.gguf", model);
+    snprintf(name, sizeof name, TINY "%s.gguf", model);
     return (struct engine_options){
         .model_path = golden_path(arena, name), .threads = 2, .context = CONTEXT,
         .prefill_chunk = 32, .sequences_max = 8,

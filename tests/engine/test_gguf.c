@@ -251,7 +251,7 @@ static void test_lookups(void **state)
 {
     struct arena *arena = arena_new(1 << 16);
     struct err err = {0};
-    struct gguf *file = gguf_open(golden_path(arena, "golden/tiny/llama_tied/q4_1.gguf"), &err);
+    struct gguf *file = gguf_open(golden_path(arena, TINY "llama_tied/q4_1.gguf"), &err);
     const struct str *strings;
     const int32_t *numbers;
     struct str text;

@@ -299,7 +299,7 @@ static void tiny_golden(void **state)
     char json[PATH_BYTES], model[PATH_BYTES];
 
     path_of(json, NULL, "golden", "tokens/tiny_bpe.json");
-    path_of(model, NULL, "golden", "tiny/llama_tied/f16.gguf");
+    path_of(model, NULL, "../build/golden", "llama_tied/f16.gguf");
     check_file(json, model);
     (void)state;
 }
