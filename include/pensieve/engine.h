@@ -21,7 +21,8 @@ struct engine_options {
     const char *model_path;     /* a GGUF file */
     const char *cpu;            /* kernel table to force ("scalar", "avx2", ...); NULL: the best */
     uint32_t threads;           /* engine thread included; 0: one a core */
-    uint32_t context;           /* tokens a sequence may hold; 0: the model's own */
+    uint32_t context;           /* tokens a sequence may hold; 0: the model's own, or as much of it
+                                 * as kv_bytes_max holds */
     uint32_t prefill_chunk;     /* prompt tokens a step at most; 0: the default (256) */
     uint32_t sequences_max;     /* in one step at most; 0: the default (64) */
     uint32_t queue_max;         /* waiting at most; 0: the default (256) */
@@ -37,6 +38,7 @@ struct model_info {
     uint64_t parameters, file_bytes;
     uint32_t context_trained, context, layers, hidden, heads, kv_heads, head_dim, vocab_size;
     uint64_t kv_bytes_token;                        /* of one position, all layers */
+    float temperature, top_p, top_k;                /* as the makers advise; < 0: they say nothing */
 };
 
 /* Opens, checks and maps the model, starts the threads. Errors: ERR_IO, ERR_FORMAT, ERR_USAGE. */

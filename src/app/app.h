@@ -48,7 +48,9 @@ void help_options_man(FILE *out);
 struct models app_models(const struct config *config, struct arena *arena);
 /* The only model of a command that takes one. */
 struct engine *app_engine_only(const struct config *config, struct arena *arena, struct err *err);
-struct engine *app_engine_open(const struct config *config, const char *path, struct err *err);
+/* context: 0: the model's own */
+struct engine *app_engine_open(const struct config *config, const char *path, uint32_t context,
+                               struct err *err);
 uint32_t app_threads(const struct config *config);      /* 0 turned into this machine's number */
 const char *app_size_text(struct arena *arena, uint64_t bytes);         /* "93.8 MiB" */
 

@@ -140,7 +140,7 @@ bool cmd_check(const struct config *config, struct arena *arena, struct err *err
     if (!models_resolve(&models, arena, config->args.items[0].s, &entry, err)) {
         return false;
     }
-    struct engine *engine = app_engine_open(config, entry.path, err);
+    struct engine *engine = app_engine_open(config, entry.path, (uint32_t)config->context, err);
     if (!engine) {
         return false;
     }

@@ -1,4 +1,4 @@
-/* cmd_serve.c - the server's life: open the model, listen, say so, and end in order.
+/* cmd_serve.c - the server's life: open its models, listen, say so, and end in order.
  *
  * The order of ending is the hard thing: the server first lets go of its connections and the loop
  * returns by itself; only then may the backends, and with them the engine, be freed, which leaves
@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <uv.h>
 
-#include "backend/backends.h"
+#include "app/serve_models.h"
+#include "backend/memory.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/server.h"
@@ -16,6 +17,7 @@
 struct serve {
     uv_loop_t loop;
     uv_signal_t signals[2];
+    struct memory *memory;
     struct backends *backends;
     struct server *server;
 };
@@ -90,14 +92,14 @@ static struct str main_type(struct str types)
 }
 
 static void say_ready(const struct config *config, struct arena *arena, uint16_t port,
-                      struct str name, const struct engine *engine, double seconds)
+                      const struct serve_default *model, double seconds)
 {
-    const struct model_info *info = engine_info(engine);
+    const struct model_info *info = engine_info(model->engine);
     struct str url = base_url(config, arena, port);
     struct str type = main_type(info->types);
     printf("pensieve %s ready on %s - %.*s %.*s, %u tokens, %u threads, %s, loaded in %.0f ms\n",
-           PENSIEVE_VERSION, url.s, STR_ARG(name), STR_ARG(type), info->context,
-           app_threads(config), engine_cpu(engine), seconds * 1e3);
+           PENSIEVE_VERSION, url.s, STR_ARG(model->id), STR_ARG(type), info->context,
+           app_threads(config), engine_cpu(model->engine), seconds * 1e3);
     /* A key of the person's own is not written to a terminal or a log. */
     const char *key = config->keys_configured ? "YOUR-KEY" : config->keys.items[0].s;
     struct str header = config->require_key
@@ -107,6 +109,9 @@ static void say_ready(const struct config *config, struct arena *arena, uint16_t
            "  -d '{\"model\":\"claude-3-sonnet-20240229\",\"max_tokens\":15,\"stream\":true,"
            "\"messages\":[{\"role\":\"user\",\"content\":\"Count to 3\"}]}'\n",
            url.s, STR_ARG(header));
+    if (model->more) {
+        printf("%zu more, loaded when asked for: %s/v1/models lists them\n", model->more, url.s);
+    }
     fflush(stdout);
 }
 
@@ -115,33 +120,18 @@ static bool serve_run(struct serve *serve, const struct config *config, struct a
                       struct err *err)
 {
     uint64_t start = clock_ns();
-    struct models models = app_models(config, arena);
-    struct model_entry entry;
-    if (!models_resolve(&models, arena, config->models.items[0].s, &entry, err)) {
-        return false;
-    }
-    struct engine *engine = app_engine_open(config, entry.path, err);
-    if (!engine) {
-        return false;
-    }
-    struct str id = config->model_id[0] ? str_of(config->model_id) : entry.id;
-    struct backend *native = native_new(&serve->loop, engine, id, err);
-    if (!native) {
-        engine_close(engine);
-        return false;
-    }
-    if (config->seed != 0) {
-        native_set_seed(native, config->seed);
-    }
+    struct serve_default model;
+    serve->memory = memory_new(&serve->loop, serve_memory_max(config), config->model_idle_ms);
     serve->backends = backends_new();
-    backends_add(serve->backends, native);
+    if (!serve_models(config, arena, &serve->loop, serve->memory, serve->backends, &model, err)) {
+        return false;
+    }
     struct server_options chosen = server_options(config);
     serve->server = server_new(&serve->loop, serve->backends, &chosen, err);
     if (!serve->server || !signals_start(serve, err)) {
         return false;
     }
-    say_ready(config, arena, server_port(serve->server), id, engine,
-              clock_seconds_since(start));
+    say_ready(config, arena, server_port(serve->server), &model, clock_seconds_since(start));
     uv_run(&serve->loop, UV_RUN_DEFAULT);
     log_event(LOG_INFO, "stopped", "version=%s", PENSIEVE_VERSION);
     return true;
@@ -173,6 +163,7 @@ bool cmd_serve(const struct config *config, struct arena *arena, struct err *err
     if (serve.backends) {
         backends_free(serve.backends);
     }
+    memory_free(serve.memory);
     uv_walk(&serve.loop, close_signal, NULL);
     uv_run(&serve.loop, UV_RUN_DEFAULT);
     rc = uv_loop_close(&serve.loop);

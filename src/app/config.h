@@ -40,6 +40,9 @@ struct config {
     struct config_list models;          /* at least one */
     const char *models_dir, *model_id, *cpu;
     uint64_t threads, context, kv_memory, prefill_chunk, sequences_max, queue_max, seed;
+    struct config_list aliases;
+    uint64_t memory_max, model_idle_ms;
+    const char *sampling;
     /* the server */
     const char *host, *key_file;
     uint64_t port;

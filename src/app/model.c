@@ -26,13 +26,14 @@ struct models app_models(const struct config *config, struct arena *arena)
     return models_scan(arena, roots, config->models_dir_chosen ? 1 : 2);
 }
 
-struct engine *app_engine_open(const struct config *config, const char *path, struct err *err)
+struct engine *app_engine_open(const struct config *config, const char *path, uint32_t context,
+                               struct err *err)
 {
     struct engine_options engine = {
         .model_path = path,
         .cpu = config->cpu[0] ? config->cpu : NULL,
         .threads = app_threads(config),
-        .context = (uint32_t)config->context,
+        .context = context,
         .prefill_chunk = (uint32_t)config->prefill_chunk,
         .sequences_max = (uint32_t)config->sequences_max,
         .queue_max = (uint32_t)config->queue_max,
@@ -52,5 +53,5 @@ struct engine *app_engine_only(const struct config *config, struct arena *arena,
     if (!models_resolve(&models, arena, config->models.items[0].s, &entry, err)) {
         return NULL;
     }
-    return app_engine_open(config, entry.path, err);
+    return app_engine_open(config, entry.path, (uint32_t)config->context, err);
 }

@@ -25,7 +25,9 @@ typedef void gen_event_fn(void *context, const struct gen_event *event);
 typedef void count_fn(void *context, uint32_t input_tokens, const struct err *error);
 
 struct backend_status {
-    bool ready;
+    bool ready;                         /* it can take requests; not: it has its model loaded */
+    const char *state;                  /* "ready", "unloaded", "loading", "unloading" */
+    uint64_t memory_bytes;              /* weights and the reserve for keys and values, if loaded */
     const char *kind;                   /* "native" */
     const char *cpu;
     uint32_t queued, running, sequences_max, queue_max;
@@ -57,13 +59,25 @@ struct backend {
     struct model_card card;
 };
 
-/* The engine in this process. On success the backend owns the engine. While no generation or count
- * is under way it keeps no loop from returning; its free leaves one closing handle on the loop. */
+/* The engine in this process: one model, in memory while it is asked for (memory.h). */
 struct engine;
-struct backend *native_new(uv_loop_t *loop, struct engine *engine, struct str model_id,
-                           struct err *err);
-/* From here on every request samples with this seed, so that equal requests get equal answers;
- * without it each draws its own. */
-void native_set_seed(struct backend *backend, uint64_t seed);
+struct memory;
+
+struct native_options {
+    struct model_card card;             /* copied */
+    /* Opens the model; called on the loop's work pool, and again after each time it was unloaded. */
+    struct engine *(*open)(void *context, struct err *err);
+    void *context;
+    struct engine *engine;              /* not NULL: it is open already, and stays */
+    uint64_t bytes;                     /* of memory, once it is open */
+    bool seeded;                        /* every request samples with this seed, so that equal */
+    uint64_t seed;                      /* ones get equal answers; otherwise each draws its own */
+    bool advised;                       /* what a request leaves out is as the model's makers advise */
+};
+
+/* On success the backend owns the engine. While no generation or count is under way it keeps no
+ * loop from returning; its free leaves one closing handle on the loop. */
+struct backend *native_new(uv_loop_t *loop, struct memory *memory,
+                           const struct native_options *options, struct err *err);
 
 #endif

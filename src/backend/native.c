@@ -5,6 +5,7 @@
  *   - the engine thread takes stop sequences out of the characters that come (struct voice: its own
  *     from engine_submit until on_done);
  *   - the loop does all the rest.
+ * Before all that its model may have to be loaded: until then it waits, and so do counts.
  * The hard thing is handing text over without ever waiting on the engine thread. Each generation
  * has a small queue of pieces whose last place is kept for the end; while the loop is behind and no
  * other place is free, text is gathered for the next piece. So a token's text goes out as it is
@@ -13,8 +14,8 @@
 
 #include <assert.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
+#include "backend/memory.h"
 #include "base/buf.h"
 #include "base/queue.h"
 #include "base/random.h"
@@ -29,13 +30,13 @@ struct native {
     struct backend backend;             /* first: the ops get this */
     uv_loop_t *loop;
     uv_async_t wake;                    /* some generation has pieces */
-    struct engine *engine;
+    struct resident resident;
+    struct native_options options;
+    struct arena *arena;                /* the card's texts */
+    struct engine *engine;              /* this and the template: while the model is here */
     struct chat_template *tmpl;         /* NULL: the model has none */
-    struct generation *generations;     /* those that are alive */
-    uint32_t busy;                      /* generations and counts under way */
-    bool seeded;
-    uint64_t seed;
-    char *id;
+    struct generation *generations;     /* those that are alive, the youngest first */
+    struct counting *counts_waiting;    /* for the model, the youngest first */
 };
 
 /* A request on its way to tokens, on the pool. */
@@ -76,6 +77,7 @@ struct generation {
     struct voice voice;
     struct queue *pieces;
     uint32_t input_tokens;
+    bool waiting;                       /* for the model */
     bool block_open, cancelled, paused;
 };
 
@@ -84,13 +86,22 @@ static struct native *native_of(struct backend *backend)
     return (struct native *)backend;
 }
 
-/* The loop may return while nothing is under way. */
-static void busy_add(struct native *native, int n)
+static struct native *native_of_resident(struct resident *resident)
 {
-    native->busy += (uint32_t)n;
-    if (native->busy)
-        uv_ref((uv_handle_t *)&native->wake);
-    else
+    return (struct native *)((char *)resident - offsetof(struct native, resident));
+}
+
+/* The loop may return while nothing is under way. enter: false if the model is to be waited for. */
+static bool enter(struct native *native)
+{
+    uv_ref((uv_handle_t *)&native->wake);
+    return resident_enter(&native->resident);
+}
+
+static void leave(struct native *native)
+{
+    resident_leave(&native->resident);
+    if (native->resident.users == 0)
         uv_unref((uv_handle_t *)&native->wake);
 }
 
@@ -119,9 +130,9 @@ static bool preparation_start(struct preparation *preparation, struct native *na
     const int rc = uv_queue_work(native->loop, &preparation->work, prepare, after);
     if (rc) {
         arena_free(preparation->arena);
+        preparation->arena = NULL;
         return err_set(err, ERR_INTERNAL, "the work pool refused: %s", uv_strerror(rc));
     }
-    busy_add(native, 1);
     return true;
 }
 
@@ -203,16 +214,19 @@ static void generation_end(struct generation *generation, const struct gen_event
     *(generation->previous ? &generation->previous->next : &native->generations) = generation->next;
     if (generation->next)
         generation->next->previous = generation->previous;
-    busy_add(native, -1);
+    leave(native);
     emit(generation, last);
 }
 
+/* error: not read if it was cancelled */
 static void generation_fail(struct generation *generation, const struct err *error)
 {
-    struct gen_event event = {.type = GEN_FAILED, .error = *error};
+    struct gen_event event = {.type = GEN_FAILED};
 
     if (generation->cancelled)
         err_set(&event.error, ERR_CANCELLED, "cancelled");
+    else
+        event.error = *error;
     generation_end(generation, &event);
 }
 
@@ -289,20 +303,35 @@ static void on_wake(uv_async_t *wake)
         next = generation->next;
         if (generation->sequence)
             drain(generation);
+        else if (generation->waiting && generation->cancelled)
+            generation_fail(generation, NULL);
     }
 }
+
+/* What the request leaves out is as the makers of the model advise, if that is wanted and they do;
+ * else as the API says: 1, everything, off. */
 
 static struct sampling sampling_of(const struct native *native,
                                    const struct message_request *request)
 {
-    return (struct sampling){
-        .temperature = request->has_temperature ? (float)request->temperature : 1,
-        .top_p = request->has_top_p ? (float)request->top_p : 1,
-        .top_k = request->has_top_k && request->top_k > 0
-                     ? request->top_k < UINT32_MAX ? (uint32_t)request->top_k : UINT32_MAX
-                     : 0,
-        .seed = native->seeded ? native->seed : random_u64(),
+    const struct model_info *info = engine_info(native->engine);
+    const bool advised = native->options.advised;
+    struct sampling sampling = {
+        .temperature = advised && info->temperature >= 0 ? info->temperature : 1,
+        .top_p = advised && info->top_p > 0 ? info->top_p : 1,
+        .top_k = advised && info->top_k > 0 ? (uint32_t)info->top_k : 0,
+        .seed = native->options.seeded ? native->options.seed : random_u64(),
     };
+
+    if (request->has_temperature)
+        sampling.temperature = (float)request->temperature;
+    if (request->has_top_p)
+        sampling.top_p = (float)request->top_p;
+    if (request->has_top_k)
+        sampling.top_k = request->top_k < 0            ? 0
+                         : request->top_k < UINT32_MAX ? (uint32_t)request->top_k
+                                                       : UINT32_MAX;
+    return sampling;
 }
 
 /* A prompt must leave room for one token of an answer, if one is wanted. */
@@ -366,7 +395,10 @@ static struct generation *native_generate(struct backend *backend, struct arena 
         err_set(err, ERR_OVERLOADED, "no memory for one more request");
         return NULL;
     }
-    if (!preparation_start(&generation->preparation, native, request, prepared, err)) {
+    generation->waiting = !enter(native);
+    if (!generation->waiting &&
+        !preparation_start(&generation->preparation, native, request, prepared, err)) {
+        leave(native);
         queue_free(generation->pieces);
         return NULL;
     }
@@ -396,11 +428,12 @@ static void native_resume(struct generation *generation)
 static void native_cancel(struct generation *generation)
 {
     generation->cancelled = true;
-    if (!generation->sequence) {
+    if (!generation->sequence && !generation->waiting) {
         uv_cancel((uv_req_t *)&generation->preparation.work);   /* fails if it is begun: no harm */
         return;
     }
-    sequence_cancel(generation->sequence);
+    if (generation->sequence)
+        sequence_cancel(generation->sequence);
     uv_async_send(&generation->native->wake);   /* it may have ended already, and be paused */
 }
 
@@ -408,32 +441,132 @@ static void native_cancel(struct generation *generation)
 
 struct counting {
     struct preparation preparation;
+    struct native *native;
+    const struct message_request *request;
     count_fn *on_count;
     void *context;
+    struct counting *next;              /* while it waits for the model */
 };
+
+/* The last thing: after it the counting's memory is the caller's. */
+static void counting_end(struct counting *counting, uint32_t tokens, const struct err *error)
+{
+    leave(counting->native);
+    counting->on_count(counting->context, tokens, error);
+}
 
 static void counted(uv_work_t *work, int status)
 {
     struct preparation *preparation = work->data;
-    struct counting counting =
-        *(struct counting *)((char *)preparation - offsetof(struct counting, preparation));
+    struct counting *counting =
+        (struct counting *)((char *)preparation - offsetof(struct counting, preparation));
+    const struct err error = preparation->error;
+    const bool ok = preparation->ok;
 
-    arena_free(counting.preparation.arena);
-    busy_add(counting.preparation.native, -1);
-    counting.on_count(counting.context, (uint32_t)counting.preparation.tokens.n,
-                      counting.preparation.ok ? NULL : &counting.preparation.error);
+    (void)status;                       /* nobody cancels it */
+    arena_free(preparation->arena);
+    counting_end(counting, (uint32_t)preparation->tokens.n, ok ? NULL : &error);
 }
 
 static bool native_count(struct backend *backend, struct arena *arena,
                          const struct message_request *request, count_fn *on_count, void *context,
                          struct err *err)
 {
+    struct native *native = native_of(backend);
     struct counting *counting = arena_alloc(arena, sizeof *counting);
 
-    counting->on_count = on_count;
-    counting->context = context;
-    return preparation_start(&counting->preparation, native_of(backend), request, counted, err);
+    *counting = (struct counting){
+        .native = native, .request = request, .on_count = on_count, .context = context,
+    };
+    if (!enter(native)) {
+        counting->next = native->counts_waiting;
+        native->counts_waiting = counting;
+        return true;
+    }
+    if (preparation_start(&counting->preparation, native, request, counted, err))
+        return true;
+    leave(native);
+    return false;
 }
+
+/* ---- the model comes and goes ---- */
+
+static bool take_engine(struct native *native, struct engine *engine, struct err *err)
+{
+    const struct model_info *info = engine_info(engine);
+
+    if (info->chat_template.n) {
+        native->tmpl = template_new(info->chat_template, info->bos, info->eos, err);
+        if (!native->tmpl)
+            return err_prefix(err, "chat template");
+    }
+    native->engine = engine;
+    return true;
+}
+
+static bool load(struct resident *resident, struct err *err)
+{
+    struct native *native = native_of_resident(resident);
+    struct engine *engine = native->options.open(native->options.context, err);
+
+    if (!engine)
+        return false;
+    if (take_engine(native, engine, err))
+        return true;
+    engine_close(engine);
+    return false;
+}
+
+static void unload(struct resident *resident)
+{
+    struct native *native = native_of_resident(resident);
+
+    engine_close(native->engine);
+    template_free(native->tmpl);
+    native->engine = NULL;
+    native->tmpl = NULL;
+}
+
+static void counts_settled(struct native *native, const struct err *error)
+{
+    struct counting *next, *counting = native->counts_waiting;
+    struct err err;
+
+    native->counts_waiting = NULL;
+    for (; counting; counting = next) {
+        next = counting->next;
+        if (error)
+            counting_end(counting, 0, error);
+        else if (!preparation_start(&counting->preparation, native, counting->request, counted,
+                                    &err))
+            counting_end(counting, 0, &err);
+    }
+}
+
+/* Those who waited, in the order in which they came. */
+static void settled(struct resident *resident, const struct err *error)
+{
+    struct native *native = native_of_resident(resident);
+    struct generation *previous, *generation = native->generations;
+    struct err err;
+
+    while (generation && generation->next)
+        generation = generation->next;
+    for (; generation; generation = previous) {
+        previous = generation->previous;
+        if (!generation->waiting)
+            continue;
+        generation->waiting = false;
+        if (error || generation->cancelled)
+            generation_fail(generation, error);
+        else if (!preparation_start(&generation->preparation, native, generation->request,
+                                    prepared, &err))
+            generation_fail(generation, &err);
+    }
+    counts_settled(native, error);
+}
+
+static const struct resident_ops resident_ops = {.load = load, .unload = unload, .settled = settled};
 
 /* ---- the backend ---- */
 
@@ -442,35 +575,44 @@ static void native_status(struct backend *backend, struct backend_status *status
     const struct native *native = native_of(backend);
     struct engine_stats stats;
 
-    engine_stats(native->engine, &stats);
     *status = (struct backend_status){
-        .ready = true, .kind = backend->ops->kind, .cpu = engine_cpu(native->engine),
-        .queued = stats.queued, .running = stats.running, .sequences_max = stats.sequences_max,
-        .queue_max = stats.queue_max,
-        .kv_bytes_total = stats.kv_pages_total * stats.kv_page_bytes,
-        .kv_bytes_used = stats.kv_pages_used * stats.kv_page_bytes,
-        .kv_bytes_cached = stats.kv_pages_cached * stats.kv_page_bytes,
-        .prompt_tokens = stats.prompt_tokens, .cached_tokens = stats.cached_tokens,
-        .output_tokens = stats.output_tokens, .prefill_tps = stats.prefill_tps,
-        .decode_tps = stats.decode_tps,
+        .ready = true, .kind = backend->ops->kind, .state = residence_name(native->resident.state),
+        .memory_bytes = native->resident.state == RESIDENT_AWAY ? 0 : native->resident.bytes,
     };
+    if (native->resident.state != RESIDENT_HERE) {
+        status->queued = native->resident.users;
+        return;
+    }
+    engine_stats(native->engine, &stats);
+    status->cpu = engine_cpu(native->engine);
+    status->queued = stats.queued;
+    status->running = stats.running;
+    status->sequences_max = stats.sequences_max;
+    status->queue_max = stats.queue_max;
+    status->kv_bytes_total = stats.kv_pages_total * stats.kv_page_bytes;
+    status->kv_bytes_used = stats.kv_pages_used * stats.kv_page_bytes;
+    status->kv_bytes_cached = stats.kv_pages_cached * stats.kv_page_bytes;
+    status->prompt_tokens = stats.prompt_tokens;
+    status->cached_tokens = stats.cached_tokens;
+    status->output_tokens = stats.output_tokens;
+    status->prefill_tps = stats.prefill_tps;
+    status->decode_tps = stats.decode_tps;
 }
 
 static void closed(uv_handle_t *handle)
 {
     struct native *native = handle->data;
 
-    free(native->id);
-    free(native);
+    arena_free(native->arena);          /* native lies in it */
 }
 
 static void native_free(struct backend *backend)
 {
     struct native *native = native_of(backend);
 
-    assert(native->busy == 0);
-    engine_close(native->engine);
-    template_free(native->tmpl);
+    assert(native->resident.users == 0);
+    if (native->resident.state == RESIDENT_HERE)
+        unload(&native->resident);
     uv_close((uv_handle_t *)&native->wake, closed);
 }
 
@@ -479,56 +621,36 @@ static const struct backend_ops native_ops = {
     .resume = native_resume, .cancel = native_cancel, .status = native_status, .free = native_free,
 };
 
-/* What the model list says: the file's own name, and its age. */
-static struct model_card card_of(const struct model_info *info, struct str id)
+struct backend *native_new(uv_loop_t *loop, struct memory *memory,
+                           const struct native_options *options, struct err *err)
 {
-    struct model_card card = {
-        .id = id, .display_name = info->name.n ? info->name : id,
-        .max_input_tokens = info->context, .max_tokens = info->context,
+    struct arena *arena = arena_new(sizeof(struct native) + 512);
+    struct native *native = arena_alloc(arena, sizeof *native);
+    struct model_card *card = &native->backend.card;
+
+    *native = (struct native){
+        .backend = {.ops = &native_ops, .card = options->card},
+        .arena = arena, .loop = loop, .options = *options,
     };
-    struct stat file;
-
-    if (stat(info->path.s, &file) == 0)
-        card.created_at = (int64_t)file.st_mtime;
-    return card;
-}
-
-struct backend *native_new(uv_loop_t *loop, struct engine *engine, struct str model_id,
-                           struct err *err)
-{
-    const struct model_info *info = engine_info(engine);
-    struct chat_template *tmpl = NULL;
-
-    if (info->chat_template.n) {
-        tmpl = template_new(info->chat_template, info->bos, info->eos, err);
-        if (!tmpl)
-            return NULL;
+    card->id = arena_str(arena, card->id);
+    card->display_name = arena_str(arena, card->display_name);
+    native->resident = (struct resident){
+        .ops = &resident_ops, .name = card->id, .bytes = options->bytes,
+        .stays = options->engine != NULL,
+        .state = options->engine ? RESIDENT_HERE : RESIDENT_AWAY,
+    };
+    if (options->engine && !take_engine(native, options->engine, err)) {
+        arena_free(arena);
+        return NULL;
     }
-    struct native *native = calloc(1, sizeof *native);
-    char *id = malloc(model_id.n + 1);
-    if (native && id && uv_async_init(loop, &native->wake, on_wake) == 0) {
-        memcpy(id, model_id.s, model_id.n);
-        native->wake.data = native;
-        native->loop = loop;
-        native->engine = engine;
-        native->tmpl = tmpl;
-        native->id = id;
-        native->backend.ops = &native_ops;
-        native->backend.card = card_of(info, (struct str){id, model_id.n});
-        busy_add(native, 0);
-        return &native->backend;
+    if (uv_async_init(loop, &native->wake, on_wake) != 0) {
+        template_free(native->tmpl);
+        arena_free(arena);
+        err_set(err, ERR_IO, "the event loop has no room for the model's backend");
+        return NULL;
     }
-    free(id);
-    free(native);
-    template_free(tmpl);
-    err_set(err, ERR_IO, "the event loop has no room for the model's backend");
-    return NULL;
-}
-
-void native_set_seed(struct backend *backend, uint64_t seed)
-{
-    struct native *native = native_of(backend);
-
-    native->seeded = true;
-    native->seed = seed;
+    native->wake.data = native;
+    uv_unref((uv_handle_t *)&native->wake);
+    memory_add(memory, &native->resident);
+    return &native->backend;
 }

@@ -144,7 +144,8 @@ static bool take(uint32_t *out, const char *what, uint32_t given, uint32_t other
            err_set(err, ERR_USAGE, "%s: %u is more than the limit of %u", what, given, max);
 }
 
-static bool open_kv(struct engine *engine, uint64_t bytes_max, struct err *err)
+/* A context that nobody asked for is no longer than what the memory holds. */
+static bool open_kv(struct engine *engine, uint64_t bytes_max, bool context_asked, struct err *err)
 {
     const struct hparams *h = model_hparams(engine->model);
     const uint64_t pages = (engine->info.context + KV_PAGE - 1) / KV_PAGE;
@@ -159,6 +160,8 @@ static bool open_kv(struct engine *engine, uint64_t bytes_max, struct err *err)
     const struct kv_counts counts = kv_cache_counts(engine->cache);
     engine->kv_pages_total = counts.total;
     engine->kv_page_bytes = counts.page_bytes;
+    if (!context_asked && (uint64_t)counts.total * KV_PAGE < engine->info.context)
+        engine->info.context = counts.total * KV_PAGE;
     return true;
 }
 
@@ -207,7 +210,7 @@ static bool open_parts(struct engine *engine, const struct engine_options *optio
                        "trained for", options->context, trained);
     engine->info.context = options->context ? options->context : trained;
     engine->pool = pool_new(threads, err);
-    if (!engine->pool || !open_kv(engine, options->kv_bytes_max, err) ||
+    if (!engine->pool || !open_kv(engine, options->kv_bytes_max, options->context != 0, err) ||
         !open_scheduler(engine, options, err))
         return false;
     engine->inbox = queue_new(engine->queue_max, NULL, NULL);

@@ -112,6 +112,9 @@ void model_describe(const struct model *model, struct model_info *info)
         info->parameters += model->checkpoint->tensors.list[i].elements;
     info->file_bytes = model->checkpoint->file_bytes;
     info->context_trained = h->context_trained;
+    info->temperature = model->checkpoint->advice.temperature;
+    info->top_p = model->checkpoint->advice.top_p;
+    info->top_k = model->checkpoint->advice.top_k;
     info->layers = h->layers;
     info->hidden = h->hidden;
     info->heads = h->heads;

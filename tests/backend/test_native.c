@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "backend/backend.h"
+#include "backend/memory.h"
 #include "base/random.h"
 #include "base/utf8.h"
 #include "pensieve/engine.h"
@@ -23,10 +24,15 @@ struct world {
     struct arena *arena;
     uv_loop_t loop;
     struct engine *engine;
+    struct memory *memory;
     struct backend *backend;
+    struct engine_options options;      /* lazy: of what is opened when it is asked for */
+    int opened;
+    bool broken;
 };
 
-static void world_open(struct world *world, uint32_t sequences_max, uint32_t queue_max)
+static void world_open_seeded(struct world *world, uint32_t sequences_max, uint32_t queue_max,
+                              uint64_t seed)
 {
     struct err err = {0};
 
@@ -40,8 +46,60 @@ static void world_open(struct world *world, uint32_t sequences_max, uint32_t que
     world->engine = engine_open(&options, &err);
     if (!world->engine)
         fail_msg("%s", err.text);
-    world->backend = native_new(&world->loop, world->engine, STR("tiny"), &err);
+    world->memory = memory_new(&world->loop, 0, 0);
+    const struct native_options native = {
+        .card = {.id = STR("tiny"), .display_name = STR("tiny")}, .engine = world->engine,
+        .seeded = seed != 0, .seed = seed,
+    };
+    world->backend = native_new(&world->loop, world->memory, &native, &err);
     assert_non_null(world->backend);
+}
+
+static void world_open(struct world *world, uint32_t sequences_max, uint32_t queue_max)
+{
+    world_open_seeded(world, sequences_max, queue_max, 0);
+}
+
+static struct engine *open_lazily(void *context, struct err *err)
+{
+    struct world *world = context;
+
+    world->opened++;
+    if (!world->broken)
+        return world->engine = engine_open(&world->options, err);
+    err_set(err, ERR_FORMAT, "tiny.gguf: byte 7: no");
+    return NULL;
+}
+
+/* The model is not there before somebody asks, and goes as soon as the loop sees it idle. */
+static void world_open_lazy(struct world *world)
+{
+    struct err err = {0};
+
+    *world = (struct world){.arena = arena_new(4096)};
+    world->options = (struct engine_options){
+        .model_path = golden_path(world->arena, "golden/tiny/llama_tied/f16.gguf"), .threads = 2,
+        .context = CONTEXT,
+    };
+    assert_int_equal(uv_loop_init(&world->loop), 0);
+    world->memory = memory_new(&world->loop, 0, 1);
+    char id[] = "tiny";
+    const struct native_options native = {
+        .card = {.id = str_of(id), .display_name = STR("Tiny")}, .open = open_lazily,
+        .context = world, .bytes = 1,
+    };
+    world->backend = native_new(&world->loop, world->memory, &native, &err);
+    assert_non_null(world->backend);
+    id[0] = 'x';
+    assert_true(str_is(world->backend->card.id, "tiny"));       /* copied */
+}
+
+static struct backend_status status_of(struct world *world)
+{
+    struct backend_status status;
+
+    world->backend->ops->status(world->backend, &status);
+    return status;
 }
 
 /* Runs until nothing is under way: an idle backend keeps no loop from returning. */
@@ -64,6 +122,7 @@ static void world_close(struct world *world)
     assert_int_equal(status.kv_bytes_used, 0);
     assert_int_equal(status.queued, 0);
     world->backend->ops->free(world->backend);
+    memory_free(world->memory);
     world_run(world);
     assert_int_equal(uv_loop_close(&world->loop), 0);
     arena_free(world->arena);
@@ -392,12 +451,13 @@ static void test_seed(void **state)
     struct world world;
     struct client clients[4] = {0};
 
-    world_open(&world, 8, 0);
     for (int i = 0; i < 4; i++) {
-        if (i == 2)
-            native_set_seed(world.backend, 99);
+        if (i % 2 == 0)
+            world_open_seeded(&world, 8, 0, i == 2 ? 99 : 0);
         client_start(&clients[i], &world, body);
         world_run(&world);
+        if (i == 1)
+            world_close(&world);
     }
     assert_false(str_equal(buf_view(&clients[0].text), buf_view(&clients[1].text)));
     assert_true(str_equal(buf_view(&clients[2].text), buf_view(&clients[3].text)));
@@ -596,17 +656,119 @@ static void test_by_chance(void **state)
     world_close(&world);
 }
 
-static void test_card(void **state)
+static const char hello[] = "{\"model\":\"tiny\",\"max_tokens\":3,\"temperature\":0,"
+                            "\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}";
+
+static void on_counted(void *context, uint32_t tokens, const struct err *error)
+{
+    *(int64_t *)context = error ? -(int64_t)error->code : (int64_t)tokens;
+}
+
+static void nothing(uv_idle_t *idle) {}
+
+/* A loop that nothing keeps from returning runs no timers: a server has its listener. */
+static void world_until_unloaded(struct world *world)
+{
+    uv_idle_t alive;
+
+    uv_idle_init(&world->loop, &alive);
+    uv_idle_start(&alive, nothing);
+    for (int i = 0; i < 5000 && strcmp(status_of(world).state, "unloaded") != 0; i++) {
+        uv_run(&world->loop, UV_RUN_NOWAIT);
+        uv_sleep(1);
+    }
+    uv_close((uv_handle_t *)&alive, NULL);
+    uv_run(&world->loop, UV_RUN_NOWAIT);
+    assert_string_equal(status_of(world).state, "unloaded");
+}
+
+/* Several that come at once wait for one load; it goes when idle, and comes again. */
+static void test_loaded_when_asked_for(void **state)
 {
     struct world world;
 
-    world_open(&world, 8, 0);
-    const struct model_card *card = &world.backend->card;
-    assert_true(str_is(card->id, "tiny"));
-    assert_true(str_is(card->display_name, "tiny random llama"));
-    assert_int_equal(card->max_input_tokens, CONTEXT);
-    assert_int_equal(card->max_tokens, CONTEXT);
-    assert_true(card->created_at > 1500000000);
+    world_open_lazy(&world);
+    assert_string_equal(status_of(&world).state, "unloaded");
+    assert_true(status_of(&world).ready);
+    world_run(&world);
+    assert_int_equal(world.opened, 0);
+    for (int round = 1; round <= 2; round++) {
+        struct client clients[4] = {0};
+        int64_t counted = 0;
+        struct err err;
+        for (int i = 0; i < 4; i++)
+            client_start(&clients[i], &world, hello);
+        assert_true(world.backend->ops->count(world.backend, world.arena, clients[0].request,
+                                              on_counted, &counted, &err));
+        assert_int_equal(status_of(&world).queued, 5);
+        world_run(&world);
+        assert_int_equal(world.opened, round);
+        for (int i = 0; i < 4; i++) {
+            assert_int_equal(clients[i].last, GEN_DONE);
+            assert_int_equal(clients[i].usage.input_tokens, counted);
+            client_free(&clients[i]);
+        }
+        world_until_unloaded(&world);
+    }
+    world_close(&world);
+}
+
+static void test_cannot_be_loaded(void **state)
+{
+    struct world world;
+    struct client first = {0}, second = {0}, gone = {0};
+    int64_t counted = 0;
+    struct err err;
+
+    world_open_lazy(&world);
+    world.broken = true;
+    client_start(&first, &world, hello);
+    client_start(&gone, &world, hello);
+    client_cancel(&gone);
+    assert_true(world.backend->ops->count(world.backend, world.arena, first.request, on_counted,
+                                          &counted, &err));
+    world_run(&world);
+    assert_int_equal(first.error.code, ERR_NOT_FOUND);
+    assert_string_equal(first.error.text,
+                        "model: tiny can't be loaded: tiny.gguf: byte 7: no");
+    assert_int_equal(gone.error.code, ERR_CANCELLED);
+    assert_int_equal(counted, -ERR_NOT_FOUND);
+    world.broken = false;               /* a person has mended it */
+    client_start(&second, &world, hello);
+    world_run(&world);
+    assert_int_equal(second.last, GEN_DONE);
+    client_free(&first);
+    client_free(&second);
+    client_free(&gone);
+    world_close(&world);
+}
+
+/* Paused while it waits, it must not start to talk when the model is there. */
+static void test_cancelled_and_paused_before_the_model_is_there(void **state)
+{
+    struct world world;
+    struct client cancelled = {0}, paused = {0};
+
+    world_open_lazy(&world);
+    client_start(&cancelled, &world, hello);
+    client_start(&paused, &world, hello);
+    world.backend->ops->pause(paused.generation);
+    client_cancel(&cancelled);
+    while (!cancelled.ended)
+        uv_run(&world.loop, UV_RUN_ONCE);
+    assert_int_equal(cancelled.error.code, ERR_CANCELLED);
+    for (int i = 0; i < 200; i++) {
+        uv_run(&world.loop, UV_RUN_NOWAIT);
+        uv_sleep(1);
+    }
+    assert_false(paused.ended);
+    assert_int_equal(paused.deltas, 0);
+    assert_string_equal(status_of(&world).state, "ready");      /* in use: it stays */
+    world.backend->ops->resume(paused.generation);
+    world_run(&world);
+    assert_int_equal(paused.last, GEN_DONE);
+    client_free(&cancelled);
+    client_free(&paused);
     world_close(&world);
 }
 
@@ -624,7 +786,9 @@ int main(void)
         cmocka_unit_test(test_many_at_once),
         cmocka_unit_test(test_queue_full),
         cmocka_unit_test(test_by_chance),
-        cmocka_unit_test(test_card),
+        cmocka_unit_test(test_loaded_when_asked_for),
+        cmocka_unit_test(test_cannot_be_loaded),
+        cmocka_unit_test(test_cancelled_and_paused_before_the_model_is_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

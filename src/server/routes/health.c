@@ -1,4 +1,5 @@
-/* health.c - GET /health: can it serve, and how busy is it. 200 if so, 503 if not yet. */
+/* health.c - GET /health: can it serve, and how busy is it. 200 if so, 503 if not yet.
+ * A model that isn't in memory can be served: it is loaded when asked for. */
 #include "server/routes/routes.h"
 
 #include <inttypes.h>
@@ -16,9 +17,11 @@ static void put_backend(struct buf *out, const struct backend *backend,
     buf_cstr(out, "{\"id\":");
     json_quote(out, backend->card.id);
     buf_printf(out,
-               ",\"ready\":%s,\"kind\":\"%s\",\"cpu\":\"%s\",\"queued\":%u,\"queue_max\":%u,"
+               ",\"ready\":%s,\"state\":\"%s\",\"memory_bytes\":%" PRIu64
+               ",\"kind\":\"%s\",\"cpu\":\"%s\",\"queued\":%u,\"queue_max\":%u,"
                "\"running\":%u,\"sequences_max\":%u,",
-               status->ready ? "true" : "false", status->kind ? status->kind : "",
+               status->ready ? "true" : "false", status->state ? status->state : "",
+               status->memory_bytes, status->kind ? status->kind : "",
                status->cpu ? status->cpu : "", status->queued, status->queue_max, status->running,
                status->sequences_max);
     buf_printf(out,

@@ -67,6 +67,17 @@ static size_t find_card(const struct model_card *cards, size_t n, struct str id)
     return i;
 }
 
+/* Claude Code's picker keeps Anthropic's names only: it gets each model under one that it keeps. */
+static struct str listed_id(struct exchange *ex, struct str id)
+{
+    struct str agent;
+
+    if (picker_keeps(id) || !http_header_one(ex->head, "user-agent", &agent) ||
+        !str_starts(agent, STR("claude-code/")))
+        return id;
+    return arena_printf(ex->arena, PICKER_PREFIX "%.*s", STR_ARG(id));
+}
+
 bool models_get(struct exchange *ex, struct err *err)
 {
     struct page_query query;
@@ -77,8 +88,10 @@ bool models_get(struct exchange *ex, struct err *err)
     while (backends_card(ex->server->backends, n))
         n++;
     struct model_card *cards = arena_array(ex->arena, n, sizeof *cards);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         cards[i] = *backends_card(ex->server->backends, i);
+        cards[i].id = listed_id(ex, cards[i].id);
+    }
 
     const struct str cursor = query.after.n ? query.after : query.before;
     const size_t at = cursor.n ? find_card(cards, n, cursor) : 0;
