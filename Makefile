@@ -10,7 +10,7 @@ SECONDS_EACH ?= 60
 MESON   := meson setup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run model release test check docs asan tsan fuzz bench fmt clean FORCE
+.PHONY: help setup setup-test run model release test check docs asan tsan fuzz bench models fmt clean FORCE
 
 help:
 	@echo 'make run      get what is lacking, build, fetch the default model, serve (ARGS="--port 8080")'
@@ -23,6 +23,7 @@ help:
 	@echo 'make tsan     queue, pool, engine and server tests under ThreadSanitizer'
 	@echo 'make fuzz     every fuzz target for SECONDS_EACH=$(SECONDS_EACH) seconds'
 	@echo 'make bench    alternating rounds against llama.cpp (builds it first)'
+	@echo 'make models   table: every kind of model in every container against its reference'
 	@echo 'make docs     option tables out of the program'
 	@echo 'make fmt      clang-format'
 	@echo 'make clean    remove what was built (not what was fetched)'
@@ -92,6 +93,15 @@ fuzz: build/fuzz/build.ninja
 bench: $(PROGRAM) $(MODEL) .deps/system-run+bench
 	@bench/setup
 	@.venv-bench/bin/python bench/compare.py --program $(PROGRAM) --model $(MODEL) $(ARGS)
+
+# llama.cpp stands beside ours in the table where `make bench` has built it.
+build/bench/build.ninja: | .deps/sources .deps/system-run+test
+	@$(MESON) build/bench --buildtype=release
+
+models: setup-test build/bench/build.ninja
+	@ninja -C build/bench tests/golden.stamp tests/engine/logits
+	@if [ -f .venv-bench/.done ]; then python=.venv-bench; else python=.venv-golden; fi; \
+	    $$python/bin/python bench/models.py build/bench/tests/engine/logits $(ARGS)
 
 docs: $(PROGRAM)
 	@$(PROGRAM) options --format markdown > docs/options.md

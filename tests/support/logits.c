@@ -8,7 +8,7 @@
 
 #include "support/runner.h"
 
-enum { TOKENS_MAX = 4096 };
+enum { TOKENS_MAX = 1 << 14 };
 
 static int fail(const char *what)
 {
