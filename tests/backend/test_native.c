@@ -78,7 +78,7 @@ static void world_open_lazy(struct world *world)
 
     *world = (struct world){.arena = arena_new(4096)};
     world->options = (struct engine_options){
-        .model_path = golden_path(world->arena, "golden/tiny/llama_tied/f16.gguf"), .threads = 2,
+        .model_path = golden_path(world->arena, TINY "llama_tied/f16.gguf"), .threads = 2,
         .context = CONTEXT,
     };
     assert_int_equal(uv_loop_init(&world->loop), 0);

@@ -11,7 +11,7 @@ import pytest
 from conftest import MODEL, ROOT
 from support.wire import Wire
 
-TINY = ROOT / "tests/golden/tiny"
+TINY = ROOT / "build/golden"
 IDS = ["org/deep/q8_0", "two", "zero"]  # as they lie in the folder, sorted
 
 
@@ -145,9 +145,9 @@ def test_eight_at_once_are_one_load(start_server, folder):
 
 @pytest.fixture(scope="module")
 def tight(start_server, folder):
-    """Room for the default model (94 + 16 MiB) and two tiny ones (16 MiB each)."""
-    return start_server("--models-dir", folder, "--kv-memory", "16MiB", "--context", "512", "--threads", "2",
-                        "--memory-max", "150MiB", "--model-idle", "0")
+    """Room for the default model (94 + 48 MiB) and two tiny ones (48 MiB each)."""
+    return start_server("--models-dir", folder, "--kv-memory", "48MiB", "--context", "2048",
+                        "--threads", "2", "--memory-max", "250MiB", "--model-idle", "0")
 
 
 def test_the_longest_idle_one_makes_room(tight):
@@ -157,13 +157,13 @@ def test_the_longest_idle_one_makes_room(tight):
     assert states(tight.wire) == {default_id(): "ready", "org/deep/q8_0": "ready", "two": "ready",
                                   "zero": "unloaded"}
     memory = [model["memory_bytes"] for model in tight.wire.get("/health").json()["models"]]
-    assert 100 << 20 < sum(memory) <= 150 << 20 and memory.count(0) == 1
+    assert 200 << 20 < sum(memory) <= 250 << 20 and memory.count(0) == 1
 
 
 def stream_of(wire: Wire, model):
-    """A stream that the server has to keep running: its reader has stopped after the start."""
-    connection, response = wire.open(
-        "POST", "/v1/messages", body(model, 2000, stream=True, temperature=1))
+    """A stream that goes on: it is longer than all buffers, and nobody reads it after its start.
+    At temperature 0 these models repeat themselves and come to no end."""
+    connection, response = wire.open("POST", "/v1/messages", body(model, 1900, stream=True))
     assert response.readline() == b"event: message_start\n"
     return connection
 
@@ -176,8 +176,8 @@ def test_models_in_use_stay_and_others_are_told_to_wait(tight):
         assert answer.status == 529, answer.body
         error = answer.json()["error"]
         assert error["type"] == "overloaded_error"
-        assert re.fullmatch(r"no room for model org/deep/q8_0 now: it needs 16 MiB, and models in use "
-                            r"take 142 of 150 MiB; try again later", error["message"])
+        assert re.fullmatch(r"no room for model org/deep/q8_0 now: it needs 48 MiB, and models in use "
+                            r"take 238 of 250 MiB; try again later", error["message"])
         assert states(wire)["two"] == states(wire)["zero"] == "ready"
         assert wire.post(body(default_id())).status == 200
     finally:
