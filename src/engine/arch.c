@@ -9,7 +9,15 @@
 
 enum { WORD_MAX = 64, TEXT_MAX = 200 };
 
-static const struct arch *const archs[] = {&arch_llama};
+static const struct arch *const archs[] = {
+    &arch_gemma3,
+    &arch_llama,
+    &arch_phi3,
+    &arch_qwen2,
+    &arch_qwen3,
+    &arch_qwen3moe,
+    &arch_smollm3,
+};
 enum { ARCHS = sizeof archs / sizeof *archs };
 
 /* A file's own word in an error text: quoted, if it is a word at all. */
@@ -52,4 +60,11 @@ const struct arch *arch_of_model_type(struct str model_type, const char *place, 
     err_set(err, ERR_FORMAT, "%s: model type %s is not supported, these are: %s", place,
             quote(shown, sizeof shown, model_type), supported);
     return NULL;
+}
+
+bool arch_check_dense(struct hparams *h, const struct gguf *file, struct arena *arena,
+                      struct err *err)
+{
+    return h->experts == 0 || err_set(err, ERR_FORMAT, "%u experts: this architecture is not supported "
+                                      "as a mixture of experts", h->experts);
 }

@@ -34,7 +34,44 @@ struct arch {
 const struct arch *arch_of_gguf(struct str name, const char *place, struct err *err);
 const struct arch *arch_of_model_type(struct str model_type, const char *place, struct err *err);
 
-extern const struct arch arch_llama;
+extern const struct arch arch_gemma3, arch_llama, arch_phi3, arch_qwen2, arch_qwen3, arch_qwen3moe,
+    arch_smollm3;
+
+/* The check of an architecture that has nothing of its own but no experts. */
+bool arch_check_dense(struct hparams *hparams, const struct gguf *file, struct arena *arena,
+                      struct err *err);
+
+/* Rows that most tables of weights are made of. */
+#define MODEL(member) offsetof(struct weights, member)
+#define LAYER(member) offsetof(struct layer_weights, member), .per_layer = true
+#define RULES_ENDS                                                                                 \
+    {"token_embd.weight", MODEL(embedding), .rows = DIM_VOCAB, .cols = DIM_HIDDEN},                \
+    {"output.weight", MODEL(output), .rows = DIM_VOCAB, .cols = DIM_HIDDEN, .optional = true},     \
+    {"output_norm.weight", MODEL(output_norm), .cols = DIM_HIDDEN, .norm = true}
+#define RULES_NORMS                                                                                \
+    {"attn_norm.weight", LAYER(attn_norm), .cols = DIM_HIDDEN, .norm = true},                      \
+    {"ffn_norm.weight", LAYER(ffn_norm), .cols = DIM_HIDDEN, .norm = true}
+#define RULES_ATTENTION                                                                            \
+    {"attn_q.weight", LAYER(q), .rows = DIM_QUERY, .cols = DIM_HIDDEN},                            \
+    {"attn_k.weight", LAYER(k), .rows = DIM_KV, .cols = DIM_HIDDEN},                               \
+    {"attn_v.weight", LAYER(v), .rows = DIM_KV, .cols = DIM_HIDDEN},                               \
+    {"attn_output.weight", LAYER(attn_output), .rows = DIM_HIDDEN, .cols = DIM_QUERY}
+#define RULES_HEAD_NORMS                                                                           \
+    {"attn_q_norm.weight", LAYER(q_norm), .cols = DIM_HEAD, .norm = true},                         \
+    {"attn_k_norm.weight", LAYER(k_norm), .cols = DIM_HEAD, .norm = true}
+#define RULES_FEED_FORWARD                                                                         \
+    {"ffn_gate.weight", LAYER(gate), .rows = DIM_FFN, .cols = DIM_HIDDEN, .layers = LAYERS_DENSE}, \
+    {"ffn_up.weight", LAYER(up), .rows = DIM_FFN, .cols = DIM_HIDDEN, .layers = LAYERS_DENSE},     \
+    {"ffn_down.weight", LAYER(down), .rows = DIM_HIDDEN, .cols = DIM_FFN, .layers = LAYERS_DENSE}
+#define RULES_EXPERTS                                                                              \
+    {"ffn_gate_inp.weight", LAYER(router), .rows = DIM_EXPERTS, .cols = DIM_HIDDEN,                \
+     .layers = LAYERS_MIXED},                                                                      \
+    {"ffn_gate_exps.weight", LAYER(experts_gate), .rows = DIM_EXPERT_FFN, .cols = DIM_HIDDEN,      \
+     .experts = true},                                                                             \
+    {"ffn_up_exps.weight", LAYER(experts_up), .rows = DIM_EXPERT_FFN, .cols = DIM_HIDDEN,          \
+     .experts = true},                                                                             \
+    {"ffn_down_exps.weight", LAYER(experts_down), .rows = DIM_HIDDEN, .cols = DIM_EXPERT_FFN,      \
+     .experts = true}
 
 struct model {
     struct arena *arena;

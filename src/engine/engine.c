@@ -168,9 +168,11 @@ static bool open_kv(struct engine *engine, uint64_t bytes_max, bool context_aske
 static bool open_scheduler(struct engine *engine, const struct engine_options *options,
                            struct err *err)
 {
+    const uint32_t tokens = (uint32_t)vocab_size(model_vocab(engine->model));
     struct scheduler_options s = {
         .model = {
             .context = engine, .vocab = engine->info.vocab_size,
+            .tokens = engine->info.vocab_size < tokens ? engine->info.vocab_size : tokens,
             .step = step, .is_end = is_end, .text = text,
         },
         .cache = engine->cache,

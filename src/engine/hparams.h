@@ -32,6 +32,7 @@ struct rope {
     enum rope_scaling scaling;
     float factor;               /* LINEAR, LLAMA3, YARN */
     float low, high;            /* LLAMA3: low_freq_factor, high_freq_factor; YARN: beta slow, fast */
+    bool ramp_exact;            /* YARN: the ramp's ends are not rounded to whole pairs */
     uint32_t original_context;  /* LLAMA3, LONGROPE, YARN */
     float magnitude;            /* cos and sin are multiplied by it; 0: as the scaling defines */
     const float *short_factors, *long_factors;  /* LONGROPE: [rotary / 2] divisors */

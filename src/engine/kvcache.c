@@ -2,8 +2,8 @@
  *
  * The hard thing is that sharing must be exact. A full page is entered in a hash table under the
  * hash chain of all tokens up to its end, and a find is believed only if the page's own tokens are
- * the same one by one and the page before it is the very page already found; so by induction from
- * the start the whole beginning is the same. That the page before is still what it was follows from
+ * the same one by one and the page before it is the very page already found (before the first stands
+ * the variant); so by induction from the start the whole beginning is the same. That the page before is still what it was follows from
  * the order of eviction: whoever holds a page holds all pages before it, and pages are given back
  * last first, so a page never goes before one that builds upon it. */
 #include "engine/kvcache.h"
@@ -18,11 +18,12 @@
 enum { KV_PAGES_MAX = 1 << 24 };
 
 #define NONE UINT32_MAX
+_Static_assert(KV_PAGES_MAX < UINT32_MAX - KV_VARIANTS, "no page has a variant's number");
 
 struct page {
     int32_t tokens[KV_PAGE];            /* named pages only */
     uint64_t chain;
-    uint32_t parent;                    /* the page before, NONE for the first */
+    uint32_t parent;                    /* the page before, see parent_of */
     uint32_t refs;
     uint32_t bucket_next;
     uint32_t older, newer;              /* among the unreferenced named ones */
@@ -251,9 +252,15 @@ static uint32_t page_take(struct kv_cache *cache)
 
 /* ---- tables ---- */
 
-void kv_table_init(struct kv_table *table)
+void kv_table_init(struct kv_table *table, uint32_t variant)
 {
-    *table = (struct kv_table){0};
+    *table = (struct kv_table){.variant = variant, .chain = variant};
+}
+
+/* The page before page i; before the first stands the variant, as a page that there is not. */
+static uint32_t parent_of(const struct kv_table *table, uint32_t i)
+{
+    return i ? table->pages[i - 1] : NONE - table->variant;
 }
 
 static bool table_grow(struct kv_table *table, uint32_t pages_n)
@@ -282,7 +289,7 @@ uint32_t kv_table_lookup(struct kv_cache *cache, struct kv_table *table, const i
     for (; found < findable; found++) {
         const int32_t *own = tokens + (size_t)found * KV_PAGE;
         const uint64_t chain = chain_next(cache, table->chain, own);
-        const uint32_t id = name_find(cache, chain, found ? table->pages[found - 1] : NONE, own);
+        const uint32_t id = name_find(cache, chain, parent_of(table, found), own);
         if (id == NONE || !table_grow(table, found + 1))
             break;
         page_share(cache, id);
@@ -316,7 +323,7 @@ void kv_table_commit(struct kv_cache *cache, struct kv_table *table, const int32
     assert(length >= table->length && length <= (uint64_t)table->pages_n * KV_PAGE);
     for (uint32_t i = table->length / KV_PAGE; i < length / KV_PAGE; i++) {
         const int32_t *own = tokens + (size_t)i * KV_PAGE;
-        const uint32_t parent = i ? table->pages[i - 1] : NONE;
+        const uint32_t parent = parent_of(table, i);
         table->chain = chain_next(cache, table->chain, own);
         const uint32_t twin = name_find(cache, table->chain, parent, own);
         if (twin == NONE) {
@@ -335,7 +342,7 @@ void kv_table_release(struct kv_cache *cache, struct kv_table *table)
     while (table->pages_n)      /* last first: see the top of this file */
         page_drop(cache, table->pages[--table->pages_n]);
     free(table->pages);
-    kv_table_init(table);
+    kv_table_init(table, table->variant);
 }
 
 struct kv_counts kv_cache_counts(const struct kv_cache *cache)

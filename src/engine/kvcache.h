@@ -32,9 +32,12 @@ struct kv_table {
     uint32_t pages_n, capacity;
     uint32_t length;            /* positions that hold valid keys and values */
     uint64_t chain;             /* hash chain over the full pages so far */
+    uint32_t variant;           /* of the model's arithmetic that computes it, below KV_VARIANTS */
 };
 
-void kv_table_init(struct kv_table *table);
+/* Pages are shared only within a variant: the same tokens have other keys in another one. */
+enum { KV_VARIANTS = 2 };
+void kv_table_init(struct kv_table *table, uint32_t variant);
 /* Takes the longest run of full pages that is cached for this prompt, but always leaves at least
  * the last token to be computed. Returns the tokens found, by which table->length has grown. May be
  * asked again while length is at the end of a page, when others may have computed more of the same
@@ -48,7 +51,7 @@ bool kv_table_reserve(struct kv_cache *cache, struct kv_table *table, uint32_t l
  * became full get their names and can be shared from here on. */
 void kv_table_commit(struct kv_cache *cache, struct kv_table *table, const int32_t *tokens,
                      uint32_t length);
-/* Gives the pages back; full ones stay cached. */
+/* Gives the pages back; full ones stay cached. The variant stays. */
 void kv_table_release(struct kv_cache *cache, struct kv_table *table);
 
 struct kv_counts { uint64_t total, used, cached, page_bytes; };

@@ -1,211 +1,13 @@
 /* layers.c - the pieces of a forward pass: each cuts its work into tasks and waits for all of them.
  *
- * The hard thing is to wait seldom and share fairly. A decode step of a small model is a few
- * milliseconds, so each parallel_for counts: what comes out of a matmul is used in the same task
- * (turned, stored, added), and work on whole rows stays on the calling thread while there are few.
- * Weight rows are cut into tiles large enough to stream and small enough to balance. */
+ * The hard thing is to wait seldom. A decode step of a small model is a few milliseconds, so each
+ * parallel_for counts: what comes out of a matmul is used in the same task (normed, turned, stored,
+ * added), and work on whole rows stays on the calling thread while there are few. */
 #include "engine/layers.h"
 
-#include <assert.h>
-#include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "engine/arch.h"
-
-enum {
-    FORWARD_ROWS_MAX = 1 << 14,
-    TILE_ROWS = 8 * MATMUL_ROWS,        /* weight rows of a task at most, */
-    TASKS_PER_THREAD = 4,
-    COLUMNS_FEW = 4,            /* ... but where a step has so few rows, reading weights is all, */
-    TILE_ROWS_FEW = 40 * MATMUL_ROWS,   /* and one long run a thread reads fastest */
-    ROWS_ALONE = 8,             /* fewer whole rows are done before a worker would have joined in */
-    ROWS_PER_TASK = 16,         /* a panel of acts, so that tasks don't share its cache lines */
-    ALIGNMENT = 64,
-};
-
-/* A KV head, with all the heads that share it, and a run of rows of one sequence. */
-struct attend_task {
-    uint32_t kv_head, row, rows;
-};
-
-/* ---- scratch ---- */
-
-struct carver {
-    char *base;                 /* NULL: only measures */
-    size_t used;
-};
-
-static void *carve(struct carver *c, size_t count, size_t size)
-{
-    void *p = c->base ? c->base + c->used : NULL;
-
-    c->used += (count * size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    return p;
-}
-
-static void carve_acts(struct carver *c, struct acts *acts, size_t k, size_t columns,
-                       const float *f32)
-{
-    void *storage = carve(c, acts_bytes(k, columns), 1);
-
-    if (!storage)
-        return;
-    acts_init(acts, storage, k, columns);
-    acts->f32 = f32;
-    acts->stride = k;
-}
-
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
-/* Run twice, to measure and to place, so the two can't disagree. */
-static size_t lay_out(struct forward *f, char *base)
-{
-    const struct hparams *h = f->hparams;
-    const size_t rows = f->rows_max, query = (size_t)h->heads * h->head_dim;
-    const size_t widest = larger(h->ffn, larger(h->hidden, query));
-    const size_t tile = larger(rows * larger(TILE_ROWS, h->head_dim), COLUMNS_FEW * TILE_ROWS_FEW);
-    const unsigned threads = pool_threads(f->pool);
-    struct carver c = {.base = base};
-
-    f->threads = carve(&c, threads, sizeof *f->threads);
-    for (unsigned t = 0; t < threads; t++) {
-        struct thread_scratch own = {
-            .matmul = carve(&c, matmul_scratch_bytes(widest), 1),
-            .attend = carve(&c, attend_scratch_floats(h->head_dim), sizeof(float)),
-            .tile = carve(&c, tile, sizeof(float)),
-            .k = carve(&c, f->pages_max, sizeof *own.k),
-            .v = carve(&c, f->pages_max, sizeof *own.v),
-        };
-        if (base)
-            f->threads[t] = own;
-    }
-    f->x = carve(&c, rows * h->hidden, sizeof *f->x);
-    f->normed = carve(&c, rows * h->hidden, sizeof *f->normed);
-    f->q = carve(&c, rows * query, sizeof *f->q);
-    f->attended = carve(&c, rows * query, sizeof *f->attended);
-    f->gated = carve(&c, rows * h->ffn, sizeof *f->gated);
-    f->cos = carve(&c, rows * h->rotary / 2, sizeof *f->cos);
-    f->sin = carve(&c, rows * h->rotary / 2, sizeof *f->sin);
-    f->frequencies = carve(&c, h->rotary / 2, sizeof *f->frequencies);
-    f->rows_of = carve(&c, rows, sizeof *f->rows_of);
-    f->tasks = carve(&c, rows * h->kv_heads, sizeof *f->tasks);
-    carve_acts(&c, &f->acts_hidden, h->hidden, rows, f->normed);
-    carve_acts(&c, &f->acts_attended, query, rows, f->attended);
-    carve_acts(&c, &f->acts_gated, h->ffn, rows, f->gated);
-    return c.used;
-}
-
-struct forward *forward_new(const struct model *model, const struct kernels *kernels,
-                            struct pool *pool, struct kv_cache *cache, uint32_t rows_max,
-                            struct err *err)
-{
-    const struct hparams *h = &model->hparams;
-
-    if (rows_max < 1 || rows_max > FORWARD_ROWS_MAX) {
-        err_set(err, ERR_USAGE, "steps of %u rows are not within 1 to %d", rows_max,
-                FORWARD_ROWS_MAX);
-        return NULL;
-    }
-    struct forward *f = calloc(1, sizeof *f);
-    if (f) {
-        *f = (struct forward){
-            .model = model, .hparams = h, .weights = &model->weights, .kernels = kernels,
-            .pool = pool, .cache = cache, .rows_max = rows_max,
-            .pages_max = (uint32_t)kv_cache_counts(cache).total,
-        };
-        f->storage = aligned_alloc(ALIGNMENT, lay_out(f, NULL));
-    }
-    if (!f || !f->storage) {
-        free(f);
-        err_set(err, ERR_IO, "no memory for steps of %u rows", rows_max);
-        return NULL;
-    }
-    lay_out(f, f->storage);
-    for (uint32_t i = 0; i < h->rotary / 2; i++) {
-        f->frequencies[i] = pow((double)h->ropes[0].base, -2.0 * i / h->rotary);
-        if (f->weights->rope_factors)
-            f->frequencies[i] /= (double)f->weights->rope_factors[i];
-    }
-    return f;
-}
-
-void forward_free(struct forward *f)
-{
-    if (!f)
-        return;
-    free(f->storage);
-    free(f);
-}
-
-/* ---- cutting work into tasks ---- */
-
-/* Does rows [begin, end) of the step. */
-typedef void rows_fn(struct forward *f, const void *argument, uint32_t begin, uint32_t end);
-
-struct rows_job {
-    struct forward *f;
-    rows_fn *fn;
-    const void *argument;
-};
-
-static void rows_task(void *context, size_t task, unsigned thread)
-{
-    const struct rows_job *job = context;
-    const uint32_t begin = (uint32_t)task * ROWS_PER_TASK, rest = job->f->rows - begin;
-
-    job->fn(job->f, job->argument, begin, begin + (rest < ROWS_PER_TASK ? rest : ROWS_PER_TASK));
-}
-
-static void for_rows(struct forward *f, rows_fn *fn, const void *argument)
-{
-    struct rows_job job = {f, fn, argument};
-
-    if (f->rows < ROWS_ALONE)
-        fn(f, argument, 0, f->rows);
-    else
-        parallel_for(f->pool, (f->rows + ROWS_PER_TASK - 1) / ROWS_PER_TASK, rows_task, &job);
-}
-
-static uint32_t tiles(uint32_t rows, uint32_t tile)
-{
-    return (rows + tile - 1) / tile;
-}
-
-/* How many of a matrix's rows make one task. Long runs keep the prefetchers of decode busy (measured:
- * a fifth faster than four tasks a thread); in prefill a tile's products stay in the cache. */
-static uint32_t tile_rows(const struct forward *f, uint32_t rows)
-{
-    const bool few = f->rows <= COLUMNS_FEW;
-    const uint32_t tasks = pool_threads(f->pool) * (few ? 1 : TASKS_PER_THREAD);
-    const uint32_t fair = tiles(rows, tasks), most = few ? TILE_ROWS_FEW : TILE_ROWS;
-    const uint32_t tile = tiles(fair, MATMUL_ROWS) * MATMUL_ROWS;
-
-    return tile < most ? tile : most;
-}
-
-/* The rows [begin, begin + tile) of a matrix, or what there is of them. */
-static struct matrix rows_of_matrix(const struct matrix *w, uint32_t begin, uint32_t tile)
-{
-    struct matrix part = *w;
-
-    part.data = (const char *)w->data + begin * w->row_bytes;
-    if (w->group) {
-        part.scales = (const char *)w->scales + begin * w->scale_row_bytes;
-        part.biases = (const char *)w->biases + begin * w->scale_row_bytes;
-    }
-    part.rows = w->rows - begin < tile ? w->rows - begin : tile;
-    return part;
-}
-
-static void multiply(const struct forward *f, float *out, size_t stride, const struct matrix *w,
-                     const struct acts *x, unsigned thread)
-{
-    f->kernels->matmul[w->quant](out, stride, w, x, 0, w->rows, f->threads[thread].matmul);
-}
+#include "engine/work.h"
 
 /* ---- attention's plan ---- */
 
@@ -228,19 +30,26 @@ static void plan_attend(struct forward *f)
 
 /* ---- the pieces ---- */
 
+static void multiply_by(float *x, size_t n, float scale)
+{
+    for (size_t i = 0; scale != 1 && i < n; i++)
+        x[i] *= scale;
+}
+
 static void embed_rows(struct forward *f, const void *argument, uint32_t begin, uint32_t end)
 {
+    const struct hparams *h = f->hparams;
     const struct matrix *table = &f->weights->embedding;
-    const uint32_t hidden = f->hparams->hidden, half = f->hparams->rotary / 2;
+    const uint32_t half = h->rotary / 2;
 
     for (uint32_t r = begin; r < end; r++) {
         const struct batch_row *in = &f->batch[r];
-        f->kernels->dequant[table->quant](f->x + (size_t)r * hidden, table, in->token);
-        for (uint32_t i = 0; i < half; i++) {
-            const double angle = in->position * f->frequencies[i];
-            f->cos[(size_t)r * half + i] = (float)cos(angle);
-            f->sin[(size_t)r * half + i] = (float)sin(angle);
-        }
+        float *x = f->x + (size_t)r * h->hidden;
+        f->kernels->dequant[table->quant](x, table, (size_t)in->token);
+        multiply_by(x, h->hidden, h->embedding_scale);
+        for (uint32_t i = 0; i < f->ropes_n; i++)
+            rope_angles(&f->ropes[i][in->table->variant], h->rotary, in->position,
+                        f->cos[i] + (size_t)r * half, f->sin[i] + (size_t)r * half);
     }
 }
 
@@ -273,14 +82,6 @@ struct qkv_job {
     uint32_t layer;
 };
 
-static void turn(struct forward *f, float *x, uint32_t row)
-{
-    const struct hparams *h = f->hparams;
-    const size_t at = (size_t)row * (h->rotary / 2);
-
-    f->kernels->rope(x, f->cos + at, f->sin + at, h->rotary, h->rope_adjacent);
-}
-
 static void store(struct forward *f, const float *x, uint32_t row, uint32_t layer, uint32_t head,
                   bool values)
 {
@@ -292,33 +93,55 @@ static void store(struct forward *f, const float *x, uint32_t row, uint32_t laye
     f->kernels->f32_to_f16(to + (size_t)(in->position % KV_PAGE) * n, x, n);
 }
 
-/* A task is one head of q, of k or of v: turned and stored while it is in the cache. */
+/* A head of q, k or v of every row, out of the matmul: biased, normed, turned. */
+static void finish_head(struct forward *f, float *x, size_t stride, const float *bias,
+                        const float *norm, const struct layer_kind *kind)
+{
+    const struct hparams *h = f->hparams;
+    const uint32_t n = h->head_dim, half = h->rotary / 2;
+
+    for (uint32_t r = 0; r < f->rows; r++, x += stride) {
+        if (bias)
+            f->kernels->add(x, bias, n);
+        if (norm)
+            f->kernels->rmsnorm(x, x, norm, n, h->rms_eps);
+        if (kind && !kind->no_rope)
+            f->kernels->rope(x, f->cos[kind->rope] + (size_t)r * half,
+                             f->sin[kind->rope] + (size_t)r * half, h->rotary, h->rope_adjacent);
+    }
+}
+
+static const float *nth(const float *vectors, size_t i, size_t n)
+{
+    return vectors ? vectors + i * n : NULL;
+}
+
+/* A task is one head of q, of k or of v: finished and stored while it is in the cache. */
 static void qkv_task(void *context, size_t task, unsigned thread)
 {
     const struct qkv_job *job = context;
     struct forward *f = job->f;
     const struct hparams *h = f->hparams;
+    const struct layer_weights *lw = job->w;
+    const struct layer_kind *kind = &h->kinds[job->layer];
     const uint32_t n = h->head_dim;
 
     if (task < h->heads) {
-        const struct matrix w = rows_of_matrix(&job->w->q, (uint32_t)task * n, n);
+        const struct matrix w = tile_of(&lw->q, (uint32_t)task * n, n);
         const size_t stride = (size_t)h->heads * n;
-        float *q = f->q + task * n;
-        multiply(f, q, stride, &w, &f->acts_hidden, thread);
-        for (uint32_t r = 0; r < f->rows; r++)
-            turn(f, q + r * stride, r);
+        multiply(f, f->q + task * n, stride, &w, &f->acts_hidden, thread);
+        finish_head(f, f->q + task * n, stride, nth(lw->q_bias, task, n), lw->q_norm, kind);
         return;
     }
     const bool values = task >= h->heads + h->kv_heads;
     const uint32_t head = ((uint32_t)task - h->heads) % h->kv_heads;
-    const struct matrix w = rows_of_matrix(values ? &job->w->v : &job->w->k, head * n, n);
+    const struct matrix w = tile_of(values ? &lw->v : &lw->k, head * n, n);
     float *tile = f->threads[thread].tile;
     multiply(f, tile, n, &w, &f->acts_hidden, thread);
-    for (uint32_t r = 0; r < f->rows; r++) {
-        if (!values)
-            turn(f, tile + r * n, r);
+    finish_head(f, tile, n, nth(values ? lw->v_bias : lw->k_bias, head, n),
+                values ? NULL : lw->k_norm, values ? NULL : kind);
+    for (uint32_t r = 0; r < f->rows; r++)
         store(f, tile + r * n, r, job->layer, head, values);
-    }
 }
 
 void layers_project_qkv(struct forward *f, const struct layer_weights *w, uint32_t layer)
@@ -350,43 +173,56 @@ bool layers_keep_wanted(struct forward *f)
 
 struct attend_job {
     struct forward *f;
+    const struct layer_weights *w;
     uint32_t layer;
 };
+
+/* The first position that a row at `position` sees in this layer. */
+static uint32_t first_seen(const struct hparams *h, uint32_t layer, uint32_t position)
+{
+    return h->kinds[layer].windowed && position >= h->window ? position + 1 - h->window : 0;
+}
 
 static void attend_task(void *context, size_t task, unsigned thread)
 {
     const struct attend_job *job = context;
     struct forward *f = job->f;
-    const uint32_t n = f->hparams->head_dim, group = f->hparams->heads / f->hparams->kv_heads;
+    const struct hparams *h = f->hparams;
+    const uint32_t n = h->head_dim, group = h->heads / h->kv_heads;
     const struct attend_task *t = &f->tasks[f->tasks_n - 1 - task];     /* the longest first */
-    const struct kv_table *table = f->batch[f->rows_of[t->row]].table;
+    const struct batch_row *begin = &f->batch[f->rows_of[t->row]];
     const uint32_t longest = f->batch[f->rows_of[t->row + t->rows - 1]].position + 1;
     struct thread_scratch *own = &f->threads[thread];
     const float *q[ATTEND_ROWS_MAX];
-    float *out[ATTEND_ROWS_MAX];
+    float *out[ATTEND_ROWS_MAX], sinks[ATTEND_ROWS_MAX];
     uint32_t first[ATTEND_ROWS_MAX], visible[ATTEND_ROWS_MAX], rows = 0;
 
-    for (uint32_t p = 0; p * KV_PAGE < longest; p++) {
-        own->k[p] = kv_page_k(f->cache, table->pages[p], job->layer, t->kv_head);
-        own->v[p] = kv_page_v(f->cache, table->pages[p], job->layer, t->kv_head);
+    for (uint32_t p = first_seen(h, job->layer, begin->position) / KV_PAGE; p * KV_PAGE < longest;
+         p++) {
+        own->k[p] = kv_page_k(f->cache, begin->table->pages[p], job->layer, t->kv_head);
+        own->v[p] = kv_page_v(f->cache, begin->table->pages[p], job->layer, t->kv_head);
     }
     for (uint32_t r = t->row; r < t->row + t->rows; r++)
-        for (uint32_t head = 0; head < group; head++, rows++) {
-            const size_t at = ((size_t)r * f->hparams->heads + t->kv_head * group + head) * n;
+        for (uint32_t i = 0; i < group; i++, rows++) {
+            const uint32_t head = t->kv_head * group + i;
+            const uint32_t position = f->batch[f->rows_of[r]].position;
+            const size_t at = ((size_t)r * h->heads + head) * n;
             q[rows] = f->q + at;
             out[rows] = f->attended + at;
-            first[rows] = 0;
-            visible[rows] = f->batch[f->rows_of[r]].position + 1;
+            first[rows] = first_seen(h, job->layer, position);
+            visible[rows] = position + 1;
+            sinks[rows] = job->w->sinks ? job->w->sinks[head] : 0;
         }
     f->kernels->attend(&(struct attend){
         .rows = rows, .head_dim = n, .q = q, .out = out, .first = first, .visible = visible,
-        .k = own->k, .v = own->v, .scale = 1.0f / sqrtf((float)n), .scratch = own->attend,
+        .k = own->k, .v = own->v, .scale = h->attention_scale, .softcap = h->attention_softcap,
+        .sinks = job->w->sinks ? sinks : NULL, .scratch = own->attend,
     });
 }
 
-void layers_attend(struct forward *f, uint32_t layer)
+void layers_attend(struct forward *f, const struct layer_weights *w, uint32_t layer)
 {
-    struct attend_job job = {f, layer};
+    struct attend_job job = {f, w, layer};
 
     parallel_for(f->pool, f->tasks_n, attend_task, &job);
 }
@@ -394,23 +230,33 @@ void layers_attend(struct forward *f, uint32_t layer)
 struct matmul_job {
     struct forward *f;
     const struct matrix *w, *up;        /* up: of the feed-forward only */
+    const float *bias;
     const struct acts *x;
     uint32_t tile;
+    bool kept;                          /* the product is for norm_product, not yet for the stream */
 };
 
-/* x += acts * w^T, for one tile of w's rows. */
+/* x += acts * w^T, or that product alone, for one tile of w's rows. */
 static void add_task(void *context, size_t task, unsigned thread)
 {
     const struct matmul_job *job = context;
     struct forward *f = job->f;
-    const uint32_t begin = (uint32_t)task * job->tile;
-    const struct matrix w = rows_of_matrix(job->w, begin, job->tile);
+    const uint32_t begin = (uint32_t)task * job->tile, hidden = f->hparams->hidden;
+    const struct matrix w = tile_of(job->w, begin, job->tile);
     float *tile = f->threads[thread].tile;
 
     multiply(f, tile, w.rows, &w, job->x, thread);
-    for (uint32_t r = 0; r < f->rows; r++)
-        f->kernels->add(f->x + (size_t)r * f->hparams->hidden + begin, tile + (size_t)r * w.rows,
-                        w.rows);
+    for (uint32_t r = 0; r < f->rows; r++) {
+        float *product = tile + (size_t)r * w.rows;
+        const size_t at = (size_t)r * hidden + begin;
+        if (job->bias)
+            f->kernels->add(product, job->bias + begin, w.rows);
+        multiply_by(product, w.rows, f->hparams->residual_scale);
+        if (job->kept)
+            memcpy(f->normed + at, product, w.rows * sizeof *product);
+        else
+            f->kernels->add(f->x + at, product, w.rows);
+    }
 }
 
 static void acts_rows(struct forward *f, const void *argument, uint32_t begin, uint32_t end)
@@ -420,19 +266,35 @@ static void acts_rows(struct forward *f, const void *argument, uint32_t begin, u
     f->kernels->acts_quantize(*x, begin, end);
 }
 
-/* x's source is there: made ready for matmul, multiplied, added to the residual stream. */
-static void add_product(struct forward *f, struct acts *x, const struct matrix *w)
+static void norm_product(struct forward *f, const void *weight, uint32_t begin, uint32_t end)
 {
-    struct matmul_job job = {.f = f, .w = w, .x = x, .tile = tile_rows(f, w->rows)};
+    const uint32_t hidden = f->hparams->hidden;
+
+    for (uint32_t r = begin; r < end; r++) {
+        float *product = f->normed + (size_t)r * hidden;
+        f->kernels->rmsnorm(product, product, weight, hidden, f->hparams->rms_eps);
+        f->kernels->add(f->x + (size_t)r * hidden, product, hidden);
+    }
+}
+
+/* x's source is there: made ready for matmul, multiplied, normed if norm is not NULL, added to the
+ * residual stream. */
+static void add_product(struct forward *f, struct acts *x, const struct matrix *w,
+                        const float *bias, const float *norm)
+{
+    struct matmul_job job = {.f = f, .w = w, .bias = bias, .x = x, .kept = norm,
+                             .tile = tile_rows(f, w->rows, f->rows)};
 
     x->columns = f->rows;
     for_rows(f, acts_rows, &x);
     parallel_for(f->pool, tiles(w->rows, job.tile), add_task, &job);
+    if (norm)
+        for_rows(f, norm_product, norm);
 }
 
-void layers_add_attended(struct forward *f, const struct matrix *w)
+void layers_add_attended(struct forward *f, const struct layer_weights *w)
 {
-    add_product(f, &f->acts_attended, w);
+    add_product(f, &f->acts_attended, &w->attn_output, w->o_bias, w->post_attn_norm);
 }
 
 static void gate_task(void *context, size_t task, unsigned thread)
@@ -440,40 +302,39 @@ static void gate_task(void *context, size_t task, unsigned thread)
     const struct matmul_job *job = context;
     struct forward *f = job->f;
     const uint32_t begin = (uint32_t)task * job->tile, ffn = f->hparams->ffn;
-    const struct matrix gate = rows_of_matrix(job->w, begin, job->tile);
-    const struct matrix up = rows_of_matrix(job->up, begin, job->tile);
+    const struct matrix gate = tile_of(job->w, begin, job->tile);
+    const struct matrix up = tile_of(job->up, begin, job->tile);
     float *tile = f->threads[thread].tile;
 
     multiply(f, f->gated + begin, ffn, &gate, job->x, thread);
     multiply(f, tile, up.rows, &up, job->x, thread);
     for (uint32_t r = 0; r < f->rows; r++)
-        f->kernels->silu_mul(f->gated + (size_t)r * ffn + begin, tile + (size_t)r * up.rows,
-                             up.rows);
+        gate_mul(f, f->gated + (size_t)r * ffn + begin, tile + (size_t)r * up.rows, up.rows);
 }
 
 void layers_feed_forward(struct forward *f, const struct layer_weights *w)
 {
     struct matmul_job job = {.f = f, .w = &w->gate, .up = &w->up, .x = &f->acts_hidden,
-                             .tile = tile_rows(f, f->hparams->ffn)};
+                             .tile = tile_rows(f, f->hparams->ffn, f->rows)};
 
     parallel_for(f->pool, tiles(f->hparams->ffn, job.tile), gate_task, &job);
-    add_product(f, &f->acts_gated, &w->down);
+    add_product(f, &f->acts_gated, &w->down, NULL, w->post_ffn_norm);
 }
 
 static void logits_task(void *context, size_t task, unsigned thread)
 {
     const struct matmul_job *job = context;
     struct forward *f = job->f;
+    const struct hparams *h = f->hparams;
     const uint32_t begin = (uint32_t)task * job->tile;
-    const struct matrix w = rows_of_matrix(job->w, begin, job->tile);
-    float *tile = f->threads[thread].tile;
+    const struct matrix w = tile_of(job->w, begin, job->tile);
+    float *tile = f->rows == 1 ? f->batch[f->rows_of[0]].logits + begin : f->threads[thread].tile;
 
-    if (f->rows == 1) {
-        multiply(f, f->batch[f->rows_of[0]].logits + begin, w.rows, &w, job->x, thread);
-        return;
-    }
     multiply(f, tile, w.rows, &w, job->x, thread);
-    for (uint32_t r = 0; r < f->rows; r++)
+    multiply_by(tile, (size_t)f->rows * w.rows, h->logits_scale);
+    if (h->logits_softcap > 0)
+        f->kernels->softcap(tile, (size_t)f->rows * w.rows, h->logits_softcap);
+    for (uint32_t r = 0; f->rows > 1 && r < f->rows; r++)
         memcpy(f->batch[f->rows_of[r]].logits + begin, tile + (size_t)r * w.rows,
                w.rows * sizeof *tile);
 }
@@ -481,18 +342,35 @@ static void logits_task(void *context, size_t task, unsigned thread)
 void layers_logits(struct forward *f, const struct matrix *output)
 {
     struct matmul_job job = {.f = f, .w = output, .x = &f->acts_hidden,
-                             .tile = tile_rows(f, output->rows)};
+                             .tile = tile_rows(f, output->rows, f->rows)};
 
     parallel_for(f->pool, tiles(output->rows, job.tile), logits_task, &job);
 }
 
-void forward_step(struct forward *f, const struct batch_row *rows, uint32_t rows_n)
+/* ---- the whole ---- */
+
+void layers_decoder(struct forward *f)
 {
-    assert(rows_n <= f->rows_max);
-    f->batch = rows;
-    f->batch_n = f->rows = rows_n;
-    for (uint32_t r = 0; r < rows_n; r++)
-        f->rows_of[r] = r;
-    if (rows_n > 0)
-        f->model->arch->forward(f);
+    const struct weights *w = f->weights;
+    const uint32_t last = f->hparams->layers - 1;
+
+    layers_embed(f);
+    for (uint32_t i = 0; i <= last; i++) {
+        const struct layer_weights *layer = &w->layers[i];
+
+        layers_norm(f, layer->attn_norm);
+        layers_project_qkv(f, layer, i);
+        if (i == last && !layers_keep_wanted(f))
+            return;                             /* a prefill chunk that is not the last one */
+        layers_attend(f, layer, i);
+        layers_add_attended(f, layer);
+
+        layers_norm(f, layer->ffn_norm);
+        if (layer->router.data)
+            layers_experts(f, layer);
+        else
+            layers_feed_forward(f, layer);
+    }
+    layers_norm(f, w->output_norm);
+    layers_logits(f, &w->output);
 }

@@ -2,7 +2,9 @@
  *
  * One step computes `rows` rows of activations together: a prefill chunk, the next tokens of several
  * sequences, or both. Each function below reads and writes the step's activations in struct forward
- * and returns when all threads are done with it. Shapes stand beside the fields. */
+ * and returns when all threads are done with it. What a model has of the optional (biases, norms of
+ * heads, windows, caps) is in its hparams and weights, so that an architecture says only the order.
+ * Shapes stand beside the fields. */
 #ifndef PENSIEVE_ENGINE_LAYERS_H
 #define PENSIEVE_ENGINE_LAYERS_H
 
@@ -12,6 +14,7 @@
 
 #include "engine/kvcache.h"
 #include "engine/model.h"
+#include "engine/rope.h"
 #include "engine/weights.h"
 #include "kernels/kernels.h"
 #include "kernels/pool.h"
@@ -24,6 +27,32 @@ struct thread_scratch {
     const uint16_t **k, **v;    /* [pages_max]: a sequence's pages, for one layer and KV head */
 };
 
+/* A KV head, with all the heads that share it, and a run of rows of one sequence. */
+struct attend_task {
+    uint32_t kv_head, row, rows;
+};
+
+/* The rows that one expert has to do: places [begin, begin + n) of the lists in struct experts. */
+struct expert_run {
+    uint32_t expert, begin, n;
+    struct acts in, gated;      /* made ready for matmul; their numbers are experts.in and .gated */
+};
+
+/* Scratch of a mixture of experts; places are rows * experts_used, sorted by expert. */
+struct experts {
+    float *router;              /* [rows][experts] */
+    uint32_t *chosen;           /* [rows][used]: experts, the most wanted first, */
+    float *share;               /* [rows][used]: what each gives, */
+    uint32_t *place;            /* [rows][used]: and where it is done */
+    uint32_t *row_of;           /* [places] */
+    float *in;                  /* [places][hidden]: normed rows, later what experts make of them */
+    float *gated;               /* [places][expert_ffn] */
+    char *acts_in, *acts_gated; /* carved into by the runs */
+    size_t acts_in_bytes, acts_gated_bytes;
+    struct expert_run *runs;    /* [runs_n], at most one an expert */
+    uint32_t runs_n, longest;   /* longest: rows of a run at most */
+};
+
 struct forward {
     const struct model *model;
     const struct hparams *hparams;
@@ -31,18 +60,19 @@ struct forward {
     const struct kernels *kernels;
     struct pool *pool;
     struct kv_cache *cache;
-    uint32_t rows_max, pages_max;
+    uint32_t rows_max, pages_max, ropes_n;
     void *storage;              /* all of what follows */
 
     struct thread_scratch *threads;     /* [pool_threads] */
     float *x;                   /* [rows][hidden]: the residual stream */
-    float *normed;              /* [rows][hidden] */
+    float *normed;              /* [rows][hidden]: also a product before it is normed */
     float *q;                   /* [rows][heads * head_dim] */
     float *attended;            /* [rows][heads * head_dim] */
     float *gated;               /* [rows][ffn] */
-    float *cos, *sin;           /* [rows][rotary / 2]: by each row's position */
-    double *frequencies;        /* [rotary / 2] */
+    float *cos[ROPES_MAX], *sin[ROPES_MAX];     /* [rows][rotary / 2]: by each row's position */
+    struct rope_table ropes[ROPES_MAX][ROPE_VARIANTS];
     struct acts acts_hidden, acts_attended, acts_gated;     /* the same, ready for matmul */
+    struct experts experts;
 
     /* The step. */
     const struct batch_row *batch;      /* [batch_n] */
@@ -57,17 +87,24 @@ struct forward {
 void layers_embed(struct forward *f);
 /* normed = rmsnorm(x) * weight, made ready for matmul. */
 void layers_norm(struct forward *f, const float *weight);
-/* q, k, v from normed; q and k turned by their positions; k and v into the sequence's pages. */
+/* q, k, v from normed, with their biases and norms; q and k turned by their positions; k and v into
+ * the sequence's pages. */
 void layers_project_qkv(struct forward *f, const struct layer_weights *w, uint32_t layer);
 /* From here on the step is only the rows whose logits are wanted; false if there are none. */
 bool layers_keep_wanted(struct forward *f);
-/* attended = softmax(q . k) . v over each row's sequence so far. */
-void layers_attend(struct forward *f, uint32_t layer);
-/* x += attended * w^T. */
-void layers_add_attended(struct forward *f, const struct matrix *w);
-/* gated = silu(normed * gate^T) * (normed * up^T), then x += gated * down^T. */
+/* attended = softmax(q . k) . v over what each row sees of its sequence so far. */
+void layers_attend(struct forward *f, const struct layer_weights *w, uint32_t layer);
+/* x += norm(attended * w->attn_output^T). */
+void layers_add_attended(struct forward *f, const struct layer_weights *w);
+/* gated = activation(normed * gate^T) * (normed * up^T), then x += norm(gated * down^T). */
 void layers_feed_forward(struct forward *f, const struct layer_weights *w);
+/* The same by the experts that each row's router chooses. */
+void layers_experts(struct forward *f, const struct layer_weights *w);
 /* The wanted logits = normed * output^T. */
 void layers_logits(struct forward *f, const struct matrix *output);
+
+/* The whole pass of a decoder that norms what goes into attention and feed-forward (and, if it has
+ * the weights, what comes out): most architectures. */
+void layers_decoder(struct forward *f);
 
 #endif

@@ -1,8 +1,6 @@
 /* model.c - a checkpoint to a model: the vocabulary is made, the weights bound. */
 #include "engine/model.h"
 
-#include <math.h>
-
 #include "engine/arch.h"
 #include "engine/vocab.h"
 
@@ -27,21 +25,35 @@ static struct str describe_types(const struct tensors *tensors, struct arena *ar
     }
 }
 
+/* Rows of the embedding decide how many logits there are: folders pad it, tokens may be added past
+ * it. A token without a row can't be in a prompt, a row without a token is never sampled. */
+static bool count_rows(struct model *model, struct err *err)
+{
+    const struct tensor *t = tensors_find(&model->checkpoint->tensors, STR("token_embd.weight"));
+    const uint64_t rows = t ? t->dims[1] : 0;
+
+    if (!t)
+        return err_set(err, ERR_FORMAT, "tensor token_embd.weight is missing");
+    model->hparams.vocab = (uint32_t)rows;
+    return (rows >= 1 && rows <= VOCAB_TOKENS_MAX) ||
+           err_set(err, ERR_FORMAT, "%.*s: %llu rows are not within 1 to %d", STR_ARG(t->origin),
+                   (unsigned long long)rows, VOCAB_TOKENS_MAX);
+}
+
 static bool bind_weights(struct model *model, struct err *err)
 {
-    const struct hparams *h = &model->hparams;
+    struct hparams *h = &model->hparams;
     struct weights *w = &model->weights;
 
-    if (!weights_bind(w, &model->checkpoint->tensors, h, model->arch->rules, model->arch->rules_n,
+    if (!count_rows(model, err) ||
+        !weights_bind(w, &model->checkpoint->tensors, h, model->arch->rules, model->arch->rules_n,
                       model->arena, err))
         return false;
     if (!w->output.data)
         w->output = w->embedding;
-    for (uint32_t i = 0; w->rope_factors && i < h->rotary / 2; i++)
-        if (!(w->rope_factors[i] > 0) || !isfinite(w->rope_factors[i]))
-            return err_set(err, ERR_FORMAT, "tensor rope_freqs.weight: %g is not above 0",
-                           (double)w->rope_factors[i]);
-    return true;
+    if (w->rope_factors)
+        h->ropes[0].factors = w->rope_factors;
+    return hparams_check(h, model->arena, err);         /* of the factors, which came last */
 }
 
 struct model *model_load(struct checkpoint *checkpoint, struct err *err)
@@ -52,12 +64,9 @@ struct model *model_load(struct checkpoint *checkpoint, struct err *err)
     *model = (struct model){.arena = arena, .checkpoint = checkpoint, .arch = checkpoint->arch,
                             .hparams = checkpoint->hparams};
     model->vocab = vocab_new(&checkpoint->vocab, err);
-    if (model->vocab) {
-        model->hparams.vocab = (uint32_t)vocab_size(model->vocab);
-        if (bind_weights(model, err)) {
-            model->types = describe_types(&checkpoint->tensors, arena);
-            return model;
-        }
+    if (model->vocab && bind_weights(model, err)) {
+        model->types = describe_types(&checkpoint->tensors, arena);
+        return model;
     }
     checkpoint_prefix(checkpoint, err);
     model_close(model);
@@ -88,6 +97,13 @@ const struct hparams *model_hparams(const struct model *model)
 const struct vocab *model_vocab(const struct model *model)
 {
     return model->vocab;
+}
+
+uint32_t model_variant_length(const struct model *model)
+{
+    const struct rope *rope = &model->hparams.ropes[0];
+
+    return rope->scaling == ROPE_LONGROPE ? rope->original_context : UINT32_MAX;
 }
 
 static struct str token_spelling(const struct vocab *vocab, int32_t id)

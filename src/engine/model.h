@@ -25,6 +25,9 @@ struct model *model_open(const char *path, struct err *err);
 void model_close(struct model *model);
 const struct hparams *model_hparams(const struct model *model);
 const struct vocab *model_vocab(const struct model *model);
+/* Sequences of more tokens than this are computed, from their first, in kv_table variant 1; shorter
+ * ones in 0. UINT32_MAX: the model has only one. */
+uint32_t model_variant_length(const struct model *model);
 /* Fills everything of info that comes from the file. Strings live as long as the model. */
 void model_describe(const struct model *model, struct model_info *info);
 

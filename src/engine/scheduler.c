@@ -332,7 +332,7 @@ static void advance(struct scheduler *scheduler, struct sequence *sequence)
     const struct scheduler_model *model = &scheduler->options.model;
     const struct sequence_params *params = &sequence->params;
     struct list *list = &scheduler->running;
-    const int32_t id = sampler_next(&sequence->sampler, sequence->logits, model->vocab,
+    const int32_t id = sampler_next(&sequence->sampler, sequence->logits, model->tokens,
                                     scheduler->sampler_scratch);
 
     if (id < 0) {

@@ -14,7 +14,8 @@
 
 struct scheduler_model {
     void *context;
-    uint32_t vocab;             /* logits a row */
+    uint32_t vocab;             /* logits a row, */
+    uint32_t tokens;            /* of which the first so many are tokens: the others are never sampled */
     void (*step)(void *context, const struct batch_row *rows, uint32_t rows_n);
     bool (*is_end)(void *context, int32_t id);
     struct str (*text)(void *context, int32_t id);      /* the bytes a token writes */

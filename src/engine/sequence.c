@@ -24,7 +24,7 @@ struct sequence *sequence_new(const struct sequence_params *params, uint32_t con
     sequence->params.tokens = NULL;
     memcpy(sequence->ids, params->tokens, prompt_n * sizeof *sequence->ids);
     sampler_init(&sequence->sampler, params->sampling);
-    kv_table_init(&sequence->table);
+    kv_table_init(&sequence->table, 0);
     return sequence;
 }
 

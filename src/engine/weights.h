@@ -41,7 +41,7 @@ struct weights {
     struct matrix embedding;                    /* [vocab][hidden] */
     struct matrix output;                       /* [vocab][hidden]; the embedding where it is tied */
     const float *output_norm;                   /* [hidden] */
-    const float *rope_factors;                  /* [rotary / 2]: divide the frequencies; or NULL */
+    const float *rope_factors;                  /* [rotary / 2]: struct rope's factors; or NULL */
     struct layer_weights *layers;               /* [layers] */
 };
 

@@ -16,14 +16,16 @@
 #include "engine/gguf.h"
 #include "support/golden.h"
 
+#define ARCHS "gemma3, llama, phi3, qwen2, qwen3, qwen3moe, smollm3"
+
 static const struct { const char *name, *refusal; } bad_files[] = {
     {"alignment_huge",
      "byte 424: key general.alignment: 2147483648 is not a power of two from 8 to 65536"},
     {"alignment_is_string", "byte 424: key general.alignment: expected an integer, found string"},
     {"alignment_odd", "byte 424: key general.alignment: 24 is not a power of two from 8 to 65536"},
-    {"architecture_hostile", "byte 56: architecture (no word) is not supported, these are: llama"},
+    {"architecture_hostile", "byte 56: architecture (no word) is not supported, these are: " ARCHS},
     {"architecture_missing", "key general.architecture is missing"},
-    {"architecture_unknown", "byte 56: architecture \"mamba\" is not supported, these are: llama"},
+    {"architecture_unknown", "byte 56: architecture \"mamba\" is not supported, these are: " ARCHS},
     {"array_beyond_file",
      "key x: byte 420: an array takes 4194304 bytes, but the file ends after 28 more"},
     {"array_element_unknown", "key x: byte 408: unknown array element type 99"},
@@ -64,7 +66,7 @@ static const struct { const char *name, *refusal; } bad_files[] = {
     {"embedding_length_0", "byte 209: key llama.embedding_length: 0 is not within 1 to 65536"},
     {"eos_out_of_range", "the eos token is 259, but there are 259 tokens"},
     {"epsilon_0", "byte 391: key llama.attention.layer_norm_rms_epsilon: 0 is not above 0"},
-    {"experts", "key llama.expert_count: 8: mixtures of experts are not supported"},
+    {"experts", "8 experts: this architecture is not supported as a mixture of experts"},
     {"experts_used_missing", "key llama.expert_used_count is missing"},
     {"feed_forward_length_0",
      "byte 250: key llama.feed_forward_length: 0 is not within 1 to 1048576"},
@@ -108,7 +110,7 @@ static const struct { const char *name, *refusal; } bad_files[] = {
     {"rope_dimension_odd", "7 rotary dimensions do not make pairs"},
     {"rope_dimension_too_large",
      "byte 433: key llama.rope.dimension_count: 16 is not within 1 to 8"},
-    {"rope_factor_0", "tensor rope_freqs.weight: 0 is not above 0"},
+    {"rope_factor_0", "position factors: 0 is not above 0"},
     {"rope_scaling_negative", "byte 432: key llama.rope.scaling.factor: -4 is not above 0"},
     {"rope_scaling_unknown",
      "byte 430: key llama.rope.scaling.type: scaling \"sinusoidal\" is not supported, these "
@@ -136,7 +138,7 @@ static const struct { const char *name, *refusal; } bad_files[] = {
      "byte 4489: tensor blk.0.attn_k.weight: expected shape [8, 8], found [8, 8, 2, 1]"},
     {"tensor_twice", "byte 428: tensor w stands there a second time"},
     {"tensor_unknown",
-     "byte 4905: tensor blk.0.attn_q.bias is none that this architecture is supported with"},
+     "byte 4905: tensor blk.0.attn_q.gate is none that this architecture is supported with"},
     {"tensors_huge",
      "byte 8: 1152921504606846976 tensors are more than the limit of 65536 or than the "
      "file can hold"},

@@ -33,7 +33,7 @@ static void tokens_fill(int32_t *tokens, size_t n, uint64_t seed)
 static uint32_t run(struct kv_cache *cache, struct kv_table *table, const int32_t *tokens,
                     uint32_t n)
 {
-    kv_table_init(table);
+    kv_table_init(table, 0);
     const uint32_t found = kv_table_lookup(cache, table, tokens, n);
     assert_true(kv_table_reserve(cache, table, n));
     kv_table_commit(cache, table, tokens, n);
@@ -133,8 +133,8 @@ static void test_twins_and_late_lookup(void **state)
     struct kv_table a, b;
 
     tokens_fill(tokens, 4 * KV_PAGE, 3);
-    kv_table_init(&a);
-    kv_table_init(&b);
+    kv_table_init(&a, 0);
+    kv_table_init(&b, 0);
     assert_true(kv_table_reserve(cache, &a, 4 * KV_PAGE));
     assert_true(kv_table_reserve(cache, &b, 4 * KV_PAGE));
     kv_table_commit(cache, &a, tokens, KV_PAGE);
@@ -173,7 +173,7 @@ static void test_eviction_takes_the_oldest_and_ends_first(void **state)
     assert_int_equal(kv_cache_counts(cache).cached, 4);
 
     run(cache, &held, other, KV_PAGE);         /* takes the last page of the oldest */
-    kv_table_init(&table);
+    kv_table_init(&table, 0);
     assert_int_equal(kv_table_lookup(cache, &table, old, 2 * KV_PAGE), KV_PAGE);
     kv_table_release(cache, &table);
     int32_t longer[2 * KV_PAGE + 1];
@@ -188,7 +188,7 @@ static void test_eviction_takes_the_oldest_and_ends_first(void **state)
 
     /* What is referenced is never taken, and a refusal changes nothing. */
     struct kv_table more;
-    kv_table_init(&more);
+    kv_table_init(&more, 0);
     assert_false(kv_table_reserve(cache, &more, 2 * KV_PAGE));
     assert_int_equal(more.pages_n, 0);
     assert_int_equal(kv_cache_counts(cache).used, 3);
@@ -268,7 +268,7 @@ static void test_random_lives(void **state)
             tokens_fill(life->tokens, LIFE_MAX, rng_next(&rng) % 3);
             for (uint32_t i = common; i < LIFE_MAX; i++)
                 life->tokens[i] = (int32_t)(rng_next(&rng) % 2);
-            kv_table_init(&life->table);
+            kv_table_init(&life->table, 0);
             life->n = 1 + (uint32_t)(rng_next(&rng) % LIFE_MAX);
             life->alive = true;
             found += kv_table_lookup(cache, &life->table, life->tokens, life->n);

@@ -16,6 +16,7 @@
 
 enum {
     VOCAB = 500, END = 0,
+    PADDING = 12,                       /* logits past the vocabulary: no tokens, so never sampled */
     CONTEXT = 512, CHUNK = 64, SLOTS = 8,
     RUNS_MAX = 64,
 };
@@ -74,6 +75,8 @@ static void fake_step(void *context, const struct batch_row *rows, uint32_t rows
             for (int t = 0; t < VOCAB; t++)
                 rows[i].logits[t] = 0;
             rows[i].logits[answer(hash)] = 1;
+            for (int t = VOCAB; t < VOCAB + PADDING; t++)
+                rows[i].logits[t] = 2;
         }
         sequences += first;
         prefill += !(first && last);
@@ -117,8 +120,8 @@ static struct bench *bench_new(uint32_t pages)
     bench->cache = kv_cache_new(1, 1, 8, (uint64_t)pages * KV_PAGE * 8 * 2 * 2, &err);
     assert_non_null(bench->cache);
     const struct scheduler_options options = {
-        .model = {bench, VOCAB, fake_step, fake_is_end, fake_text}, .cache = bench->cache,
-        .context = CONTEXT, .prefill_chunk = CHUNK, .sequences_max = SLOTS,
+        .model = {bench, VOCAB + PADDING, VOCAB, fake_step, fake_is_end, fake_text},
+        .cache = bench->cache, .context = CONTEXT, .prefill_chunk = CHUNK, .sequences_max = SLOTS,
     };
     bench->scheduler = scheduler_new(&options, &err);
     assert_non_null(bench->scheduler);
@@ -472,7 +475,7 @@ static void test_too_little_memory_is_refused(void **state)
     struct err err;
     struct kv_cache *cache = kv_cache_new(1, 1, 8, 7 * KV_PAGE * 8 * 2 * 2, &err);
     const struct scheduler_options options = {
-        .model = {NULL, VOCAB, fake_step, fake_is_end, fake_text}, .cache = cache,
+        .model = {NULL, VOCAB, VOCAB, fake_step, fake_is_end, fake_text}, .cache = cache,
         .context = CONTEXT, .prefill_chunk = CHUNK, .sequences_max = SLOTS,
     };
 

@@ -258,7 +258,7 @@ def tensor_misshapen(m): m.add("blk.0.attn_k.weight", [HIDDEN, 2 * HIDDEN])
 @case
 def tensor_of_three_dims(m): m.add("blk.0.attn_k.weight", [HIDDEN, HIDDEN, 2])
 @case
-def tensor_unknown(m): m.add("blk.0.attn_q.bias", [HIDDEN])
+def tensor_unknown(m): m.add("blk.0.attn_q.gate", [HIDDEN])
 @case
 def layer_too_many(m): m.add("blk.1.attn_norm.weight", [HIDDEN])
 @case

@@ -57,7 +57,7 @@ bool runner_logits(struct runner *r, const int32_t *ids, uint32_t n, uint32_t ch
     struct kv_table table;
     bool ok = logits;
 
-    kv_table_init(&table);
+    kv_table_init(&table, n > model_variant_length(r->model));
     for (uint32_t at = 0; ok && at < n; at += chunk) {
         const uint32_t rows = n - at < chunk ? n - at : chunk;
         for (uint32_t i = 0; i < rows; i++)
