@@ -18,6 +18,7 @@
 #include "engine/gguf.h"
 #include "engine/pretokenizer.h"
 #include "engine/tokenizer.h"
+#include "engine/tokenizer_json.h"
 #include "engine/vocab_gguf.h"
 
 enum { PATH_BYTES = 4096 };
@@ -41,34 +42,59 @@ static void or_skip(const char *path)
     skip();
 }
 
-static yyjson_val *json_of(const char *path, struct arena *arena)
+static struct str text_of(const char *path, struct arena *arena)
 {
     FILE *file = fopen(path, "rb");
     struct buf buf = {0};
     char block[1 << 16];
-    yyjson_val *root = NULL;
-    struct err err = {0};
 
-    assert_non_null(file);
+    if (!file)
+        fail_msg("%s can't be opened", path);
     for (size_t n; (n = fread(block, 1, sizeof block, file)) > 0;)
         buf_append(&buf, block, n);
     fclose(file);
-    if (!json_parse(arena, arena_str(arena, buf_view(&buf)), &root, &err))
-        fail_msg("%s: %s", path, err.text);
+    const struct str text = arena_str(arena, buf_view(&buf));
     buf_release(&buf);
+    return text;
+}
+
+static yyjson_val *json_of(const char *path, struct arena *arena)
+{
+    yyjson_val *root = NULL;
+    struct err err = {0};
+
+    if (!json_parse(arena, text_of(path, arena), &root, &err))
+        fail_msg("%s: %s", path, err.text);
     return root;
+}
+
+/* "x/tokenizer.json" -> the text of x/tokenizer_config.json, empty if there is none. */
+static struct str config_beside(const char *path, struct arena *arena)
+{
+    char config[PATH_BYTES];
+
+    snprintf(config, sizeof config, "%.*s_config.json", (int)(strlen(path) - strlen(".json")), path);
+    return access(config, R_OK) == 0 ? text_of(config, arena) : (struct str){0};
 }
 
 /* The vocabulary alone, so that files without weights serve too. */
 static struct vocab *vocab_of(const char *path)
 {
     struct err err = {0};
-    struct gguf *file = gguf_open(path, &err);
     struct arena *arena = arena_new(1 << 16);
     struct vocab_source source;
+    struct gguf *file = NULL;
     struct vocab *vocab = NULL;
+    bool ok;
 
-    if (file && vocab_source_gguf(file, arena, &source, &err))
+    if (str_ends(str_of(path), STR(".json"))) {
+        ok = vocab_source_json(arena, text_of(path, arena), config_beside(path, arena), &source,
+                               &err);
+    } else {
+        file = gguf_open(path, &err);
+        ok = file && vocab_source_gguf(file, arena, &source, &err);
+    }
+    if (ok)
         vocab = vocab_new(&source, &err);
     if (!vocab)
         fail_msg("%s: %s", path, err.text);
@@ -121,8 +147,8 @@ static struct str decode(const struct vocab *vocab, struct arena *arena, struct 
 /* {"t": text, "ids": [...], "ll": [...], "plain": [...], "dec": text}
  * ll: where llama.cpp says otherwise, which will do for a GGUF file: Qwen's vocabulary alone lacks
  * tokens that its tokenizer.json has, and llama.cpp makes an ordinary token spelled </s> a special
- * one. plain: a look-alike taken as text. dec: what the ids say, where that is not the text. */
-static size_t check_vectors(const struct vocab *vocab, yyjson_val *vectors)
+ * one. plain: a look-alike taken as text, by llama.cpp. dec: what the ids say, where that is not the text. */
+static size_t check_vectors(const struct vocab *vocab, yyjson_val *vectors, bool gguf)
 {
     yyjson_arr_iter each = yyjson_arr_iter_with(vectors);
     size_t wrong = 0;
@@ -136,9 +162,10 @@ static size_t check_vectors(const struct vocab *vocab, yyjson_val *vectors)
         const struct tokens tokens = encode(vocab, arena, text, false);
         const struct tokens as_text = encode(vocab, arena, text, true);
         const bool good =
-            (ids_equal(tokens, ids) || (ll && ids_equal(tokens, ll))) &&
-            (plain ? ids_equal(as_text, plain) : tokens_equal(as_text, tokens)) &&
-            str_equal(decode(vocab, arena, tokens), dec ? json_str(dec) : text);
+            (ids_equal(tokens, ids) || (gguf && ll && ids_equal(tokens, ll))) &&
+            (ll || (plain ? ids_equal(as_text, plain) : tokens_equal(as_text, tokens))) &&
+            (str_equal(decode(vocab, arena, tokens), dec ? json_str(dec) : text) ||
+             (gguf && ll && str_equal(decode(vocab, arena, tokens), text)));
         if (!good)
             print_error("differs: \"%.*s\"\n", STR_ARG(text));
         wrong += !good;
@@ -159,15 +186,14 @@ static uint32_t crc32_of(struct tokens tokens)
     return ~crc;
 }
 
-static uint64_t number_of(yyjson_val *object, const char *key, const char *otherwise)
+static bool is_long_result(yyjson_val *vector, struct tokens tokens, const char *n, const char *crc)
 {
-    yyjson_val *value = yyjson_obj_get(object, key);
-
-    return yyjson_get_uint(value ? value : yyjson_obj_get(object, otherwise));
+    return tokens.n == yyjson_get_uint(yyjson_obj_get(vector, n)) &&
+           crc32_of(tokens) == yyjson_get_uint(yyjson_obj_get(vector, crc));
 }
 
 /* {"unit": text, "n": how often, "len": tokens, "crc": of the ids, "ll_len", "ll_crc": as above} */
-static size_t check_long(const struct vocab *vocab, yyjson_val *vectors)
+static size_t check_long(const struct vocab *vocab, yyjson_val *vectors, bool gguf)
 {
     yyjson_arr_iter each = yyjson_arr_iter_with(vectors);
     size_t wrong = 0;
@@ -179,8 +205,8 @@ static size_t check_long(const struct vocab *vocab, yyjson_val *vectors)
         for (uint64_t i = yyjson_get_uint(yyjson_obj_get(vector, "n")); i > 0; i--)
             buf_str(&text, unit);
         const struct tokens tokens = encode(vocab, arena, buf_view(&text), false);
-        const bool good = tokens.n == number_of(vector, "ll_len", "len") &&
-                          crc32_of(tokens) == number_of(vector, "ll_crc", "crc");
+        const bool good = is_long_result(vector, tokens, "len", "crc") ||
+                          (gguf && is_long_result(vector, tokens, "ll_len", "ll_crc"));
         if (!good)
             print_error("differs: many \"%.*s\"\n", STR_ARG(unit));
         wrong += !good;
@@ -239,12 +265,13 @@ static void check_file(const char *json, const char *model)
     const size_t n = yyjson_arr_size(yyjson_obj_get(root, "vectors"));
 
     assert_true(n > 0);
-    const size_t wrong = check_vectors(vocab, yyjson_obj_get(root, "vectors")) +
-                         check_long(vocab, yyjson_obj_get(root, "long")) +
+    const bool gguf = str_ends(str_of(model), STR(".gguf"));
+    const size_t wrong = check_vectors(vocab, yyjson_obj_get(root, "vectors"), gguf) +
+                         check_long(vocab, yyjson_obj_get(root, "long"), gguf) +
                          check_invalid(vocab, yyjson_obj_get(root, "bad_utf8"));
     vocab_free(vocab);
     arena_free(arena);
-    print_message("%zu strings of %s, %zu wrong\n", n, json, wrong);
+    print_message("%zu strings of %s by %s, %zu wrong\n", n, json, model, wrong);
     assert_int_equal(wrong, 0);
 }
 
@@ -279,21 +306,6 @@ static void smollm2_fixture(void **state)
     (void)state;
 }
 
-/* SentencePiece's pairs, with and without a space before the first word. */
-static void spm_fixture(void **state)
-{
-    check_fixture("out/tok/tokvec_tiny_spm.json", "PENSIEVE_FIXTURES", "../../shared/fixtures",
-                  "out/tiny/phi3_longrope_s/f16.gguf");
-    (void)state;
-}
-
-static void spm_gemma_fixture(void **state)
-{
-    check_fixture("out/tok/tokvec_tiny_spm_gemma.json", "PENSIEVE_FIXTURES",
-                  "../../shared/fixtures", "out/tiny/gemma3_text/f16.gguf");
-    (void)state;
-}
-
 static void tiny_golden(void **state)
 {
     char json[PATH_BYTES], model[PATH_BYTES];
@@ -304,18 +316,57 @@ static void tiny_golden(void **state)
     (void)state;
 }
 
-/* PENSIEVE_VOCABS: a folder with vocabularies alone, ggml-vocab-NAME.gguf, as llama.cpp has them. */
-static void gpt2_fixture(void **state)
+/* Every form in which the fixtures' folder holds a tokenizer, those that mlx_lm wrote again too. */
+static void tiny_fixtures(void **state)
 {
-    check_fixture("out/tok/tokvec_gpt2.json", "PENSIEVE_VOCABS", "../models",
-                  "ggml-vocab-gpt-2.gguf");
+    static const char *const spm[] = {
+        "phi3_longrope_s/f16.gguf", "phi3_longrope_s/hf/tokenizer.json",
+        "phi3_longrope_s/mlx-4bit-g64/tokenizer.json", "phi3_longrope/hf/tokenizer.json",
+        NULL};
+    static const char *const gemma[] = {
+        "gemma3_text/f16.gguf", "gemma3_text/hf/tokenizer.json",
+        "gemma3_text/mlx-4bit-g64/tokenizer.json", NULL};
+    static const char *const bpe[] = {
+        "llama_tied/q4_0.gguf", "llama_tied/hf/tokenizer.json", "llama_tied/mlx-bf16/tokenizer.json",
+        "llama_k256/mlx-mixed_3_6/tokenizer.json", NULL};
+    static const struct {
+        const char *json;
+        const char *const *models;
+    } sets[] = {{"out/tok/tokvec_tiny_spm.json", spm}, {"out/tok/tokvec_tiny_spm_gemma.json", gemma},
+                {"out/tok/tokvec_tiny_bpe.json", bpe}};
+
+    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
+        for (const char *const *model = sets[i].models; *model; model++) {
+            char name[PATH_BYTES];
+            snprintf(name, sizeof name, "out/tiny/%s", *model);
+            check_fixture(sets[i].json, "PENSIEVE_FIXTURES", "../../shared/fixtures", name);
+        }
+    }
     (void)state;
 }
 
-static void qwen_fixture(void **state)
+/* PENSIEVE_VOCABS: a folder with vocabularies of real models alone, ggml-vocab-NAME.gguf as llama.cpp
+ * has them, or NAME/tokenizer.json; those that are not there are not looked at. */
+static void real_fixtures(void **state)
 {
-    check_fixture("out/tok/tokvec_qwen.json", "PENSIEVE_VOCABS", "../models",
-                  "ggml-vocab-qwen2.gguf");
+    static const char *const sets[][3] = {
+        {"gpt2", "ggml-vocab-gpt-2.gguf", "gpt2/tokenizer.json"},
+        {"phi3", "ggml-vocab-phi-3.gguf", "phi3/tokenizer.json"},
+        {"qwen", "ggml-vocab-qwen2.gguf", "qwen3/tokenizer.json"},
+        {"smollm2", SMOLLM2, "smollm2/tokenizer.json"},
+    };
+    const char *folder = getenv("PENSIEVE_VOCABS");
+
+    for (size_t i = 0; folder && i < sizeof sets / sizeof *sets; i++) {
+        for (size_t k = 1; k < 3; k++) {
+            char json[PATH_BYTES], name[64], model[PATH_BYTES];
+            snprintf(name, sizeof name, "out/tok/tokvec_%s.json", sets[i][0]);
+            path_of(json, "PENSIEVE_FIXTURES", "../../shared/fixtures", name);
+            path_of(model, "PENSIEVE_VOCABS", "", sets[i][k]);
+            if (access(json, R_OK) == 0 && access(model, R_OK) == 0)
+                check_file(json, model);
+        }
+    }
     (void)state;
 }
 
@@ -366,8 +417,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(words_golden),     cmocka_unit_test(tiny_golden),
         cmocka_unit_test(smollm2_golden),   cmocka_unit_test(smollm2_fixture),
-        cmocka_unit_test(gpt2_fixture),     cmocka_unit_test(qwen_fixture),
-        cmocka_unit_test(spm_fixture),      cmocka_unit_test(spm_gemma_fixture),
+        cmocka_unit_test(tiny_fixtures),    cmocka_unit_test(real_fixtures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
