@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "engine/checkpoint_hf.h"
 #include "engine/file_map.h"
 #include "engine/gguf.h"
 
@@ -109,6 +110,8 @@ static struct checkpoint *open_folder(const char *path, struct err *err)
 
     if (!read_contents(path, &contents, arena, err))
         ;
+    else if (contents.config && contents.safetensors)
+        checkpoint = checkpoint_open_hf(path, err);
     else if (contents.ggufs_n == 1)
         checkpoint = open_file(arena_printf(arena, "%s/%s", path, contents.ggufs[0].s).s, err);
     else if (contents.ggufs_n > 1)

@@ -241,3 +241,43 @@ bool weights_bind(struct weights *weights, const struct tensors *tensors, const 
     }
     return refuse_unused(&b, err);
 }
+
+/* "blk.3.attn_q.weight" -> "attn_q.weight". */
+static struct str without_layer(struct str name)
+{
+    static const char blk[] = "blk.";
+    size_t i = strlen(blk);
+
+    if (!str_starts(name, str_of(blk)))
+        return name;
+    while (i < name.n && name.s[i] != '.')
+        i++;
+    return i < name.n ? (struct str){name.s + i + 1, name.n - i - 1} : name;
+}
+
+/* Whether a rule is for the tensor; an expert's own, "ffn_up.5.weight", is its stack's. */
+static bool is_named(const struct weight_rule *rule, struct str name)
+{
+    const char *stack = rule->experts ? strstr(rule->name, EXPERTS_SUFFIX) : NULL;
+
+    if (str_is(name, rule->name))
+        return true;
+    if (!stack)
+        return false;
+    const struct str stem = {rule->name, (size_t)(stack - rule->name)};
+    const struct str end = str_of(stack + strlen(EXPERTS_SUFFIX));
+    return str_starts(name, stem) && str_ends(name, end) && name.n > stem.n + end.n &&
+           name.s[stem.n] == '.';
+}
+
+uint64_t weights_cols(const struct weight_rule *rules, size_t rules_n, const struct hparams *h,
+                      struct str name)
+{
+    const bool per_layer = str_starts(name, STR("blk."));
+    const struct str short_name = without_layer(name);
+
+    for (const struct weight_rule *rule = rules; rule < rules + rules_n; rule++)
+        if (rule->per_layer == per_layer && is_named(rule, short_name))
+            return dim_size(h, rule->cols);
+    return 0;
+}

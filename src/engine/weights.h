@@ -79,4 +79,8 @@ bool weights_bind(struct weights *weights, const struct tensors *tensors, const 
                   const struct weight_rule *rules, size_t rules_n, struct arena *arena,
                   struct err *err);
 
+/* The length of a row of the tensor NAME ("blk.3.attn_q.weight"), by the rules; 0: they know no such. */
+uint64_t weights_cols(const struct weight_rule *rules, size_t rules_n,
+                      const struct hparams *hparams, struct str name);
+
 #endif

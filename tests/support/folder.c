@@ -49,6 +49,6 @@ void folder_write(const char *folder, const char *name, struct str content)
     FILE *file = fopen(path_of(path, sizeof path, folder, name), "wb");
 
     need(file != NULL, path);
-    need(fwrite(content.s, 1, content.n, file) == content.n, path);
+    need(content.n == 0 || fwrite(content.s, 1, content.n, file) == content.n, path);
     need(fclose(file) == 0, path);
 }
