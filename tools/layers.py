@@ -20,7 +20,7 @@ ROOMS = {
     "backend": (("base", "api", "chat", "pensieve"), ("uv",)),
     "server": (("base", "api", "backend"), ("uv", "llhttp")),
     "app": (("base", "kernels", "engine", "api", "chat", "backend", "server", "pensieve"),
-            ("uv",)),
+            ("uv", "curl", "crypto")),
     "pensieve": (("base",), ()),    # include/pensieve: the engine's public face
 }
 
@@ -31,13 +31,15 @@ LIBRARIES = {
     "pcre2": ("pcre2.h",),
     "utf8proc": ("utf8proc.h",),
     "cpu": ("immintrin.h", "arm_neon.h", "cpuid.h", "sys/auxv.h", "asm/hwcap.h"),
+    "curl": ("curl/curl.h",),
+    "crypto": ("openssl/evp.h",),
     "glue": ("pensieve_glue.h",),
     "sanitizer": ("sanitizer/asan_interface.h", "sanitizer/lsan_interface.h"),
 }
 
 # C and POSIX; sys/ and netinet/ headers are all of them.
 LIBC = set("""
-    assert.h ctype.h errno.h fcntl.h float.h inttypes.h limits.h locale.h math.h pthread.h sched.h
+    assert.h ctype.h errno.h fcntl.h float.h fnmatch.h inttypes.h limits.h locale.h math.h pthread.h sched.h
     semaphore.h signal.h stdalign.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h stdio.h
     stdlib.h stdnoreturn.h string.h strings.h time.h unistd.h dirent.h arpa/inet.h netdb.h
     linux/futex.h

@@ -36,6 +36,7 @@ bool cmd_tokens(const struct config *config, struct arena *arena, struct err *er
 bool cmd_prompt(const struct config *config, struct arena *arena, struct err *err);
 bool cmd_check(const struct config *config, struct arena *arena, struct err *err);
 bool cmd_list(const struct config *config, struct arena *arena, struct err *err);
+bool cmd_pull(const struct config *config, struct arena *arena, struct err *err);
 bool cmd_options(const struct config *config, struct arena *arena, struct err *err);
 
 /* help.c */

@@ -57,7 +57,7 @@ struct config {
     const char *config_file;
     /* flags of single commands */
     bool plain, json;
-    uint64_t decode_tokens, rounds;
+    uint64_t decode_tokens, rounds, stall_ms;
     struct config_list lengths;
     const char *format;
 

@@ -15,6 +15,12 @@ const struct command commands[] = {
      "Loads the model, listens, and prints one line when it is ready. SIGTERM or Ctrl-C: no new\n"
      "requests are taken, running answers are finished; a second one ends at once.\n",
      cmd_serve},
+    {"pull", FOR_PULL, 1, "pull [options] OWNER/NAME[:FILE][@REVISION]",
+     "get a model from Hugging Face into the models folder",
+     "A folder's weights and what belongs to them, or the GGUF file that FILE names (the whole name,\n"
+     "a part of it, or a pattern; without it Q4_K_M, or the only one). What was broken off goes on;\n"
+     "every file is checked. HF_ENDPOINT names another hub, HF_TOKEN lets you in to gated models.\n",
+     cmd_pull},
     {"list", FOR_LIST, 0, "list [options]", "the models in the models folder",
      "Opens each as serve would and says what it is: its name, form, architecture, weights, size,\n"
      "context, and whether it will run; where it won't, why.\n",

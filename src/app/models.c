@@ -15,7 +15,7 @@
 #include "app/config.h"
 #include "base/utf8.h"
 
-enum { SPLIT_DIGITS = 5, SHOWN_MAX = 5 };
+enum { SPLIT_DIGITS = 5, SPLIT_BYTES = sizeof "-00001-of-00003" - 1, SHOWN_MAX = 5 };
 
 struct scan {
     struct arena *arena;
@@ -25,40 +25,43 @@ struct scan {
 
 /* ---- names ---- */
 
-/* "-00001-of-00003" at the end of a name without its suffix: which part, 0: none. */
-static unsigned split_part(struct str name)
-{
-    enum { TAIL = 2 * SPLIT_DIGITS + 5 };
-    if (name.n <= TAIL) {
-        return 0;
-    }
-    const char *tail = name.s + name.n - TAIL;
-    unsigned part = 0;
-    for (int i = 1; i <= SPLIT_DIGITS; i++) {
-        unsigned char first = (unsigned char)tail[i], last = (unsigned char)tail[TAIL - i];
-        if (first < '0' || first > '9' || last < '0' || last > '9') {
-            return 0;
-        }
-        part = part * 10 + (unsigned)(first - '0');
-    }
-    return tail[0] == '-' && memcmp(tail + 1 + SPLIT_DIGITS, "-of-", 4) == 0 ? part : 0;
-}
-
 static bool ends_ignoring_case(struct str s, const char *suffix)
 {
     size_t n = strlen(suffix);
     return s.n > n && strncasecmp(s.s + s.n - n, suffix, n) == 0;
 }
 
-/* The id that a GGUF file's path gives; part: its number in a split set, 0: whole. */
-static struct str gguf_id(struct str path, unsigned *part)
+/* "-00001-of-00003" at the end of a name without its suffix. */
+static bool split_numbers(struct str name, unsigned *part, unsigned *of)
 {
-    path.n -= sizeof(".gguf") - 1;
-    *part = split_part(path);
-    if (*part) {
-        path.n -= 2 * SPLIT_DIGITS + 5;
+    if (name.n <= SPLIT_BYTES) {
+        return false;
     }
-    return path;
+    const char *tail = name.s + name.n - SPLIT_BYTES;
+    const char *first = tail + 1, *last = tail + SPLIT_BYTES - SPLIT_DIGITS;
+    *part = *of = 0;
+    for (int i = 0; i < SPLIT_DIGITS; i++) {
+        if (first[i] < '0' || first[i] > '9' || last[i] < '0' || last[i] > '9') {
+            return false;
+        }
+        *part = *part * 10 + (unsigned)(first[i] - '0');
+        *of = *of * 10 + (unsigned)(last[i] - '0');
+    }
+    return tail[0] == '-' && memcmp(first + SPLIT_DIGITS, "-of-", 4) == 0 && *part && *of;
+}
+
+bool models_gguf_stem(struct str *path, unsigned *part, unsigned *of)
+{
+    if (!ends_ignoring_case(*path, ".gguf")) {
+        return false;
+    }
+    path->n -= sizeof(".gguf") - 1;
+    if (split_numbers(*path, part, of)) {
+        path->n -= SPLIT_BYTES;
+    } else {
+        *part = *of = 0;
+    }
+    return true;
 }
 
 struct str models_id_of_path(struct arena *arena, const char *path)
@@ -73,8 +76,9 @@ struct str models_id_of_path(struct arena *arena, const char *path)
             break;
         }
     }
-    unsigned part;
-    return arena_str(arena, ends_ignoring_case(name, ".gguf") ? gguf_id(name, &part) : name);
+    unsigned part, of;
+    models_gguf_stem(&name, &part, &of);
+    return arena_str(arena, name);
 }
 
 /* ---- looking through folders ---- */
@@ -95,18 +99,13 @@ static void add(struct scan *scan, struct str id, const char *path)
 
 static void scan_file(struct scan *scan, const char *path, struct str id)
 {
-    unsigned part;
-    if (!ends_ignoring_case(id, ".gguf")) {
-        return;
-    }
     const char *slash = strrchr(path, '/');
-    if (strncasecmp(slash ? slash + 1 : path, "mmproj", 6) == 0) {
-        return;                         /* a picture encoder, no model by itself */
+    unsigned part, of;
+    if (!models_gguf_stem(&id, &part, &of) || part > 1 ||
+        strncasecmp(slash ? slash + 1 : path, "mmproj", 6) == 0) {
+        return;                         /* mmproj: a picture encoder, no model by itself */
     }
-    id = gguf_id(id, &part);
-    if (part <= 1) {
-        add(scan, id, path);
-    }
+    add(scan, id, path);
 }
 
 /* A folder's own weights make one model; GGUF files in it are models each. */

@@ -11,7 +11,7 @@
 
 #define FIELD(name) offsetof(struct config, name)
 #define FOR_ENGINE (FOR_SERVE | FOR_BENCH | FOR_TOKENS | FOR_PROMPT | FOR_CHECK)
-#define FOR_NAMES (FOR_ENGINE | FOR_LIST)                   /* commands that find models by name */
+#define FOR_NAMES (FOR_ENGINE | FOR_LIST | FOR_PULL)        /* commands that find models by name */
 #define FOR_STEPS (FOR_SERVE | FOR_BENCH | FOR_CHECK)       /* commands that run the model */
 
 const struct option options[] = {
@@ -139,6 +139,9 @@ const struct option options[] = {
     {.name = "rounds", .type = OPTION_NUMBER, .offset = FIELD(rounds), .commands = FOR_BENCH,
      .reach = FLAG_ONLY, .fallback = "3", .min = 1, .max = 1000, .metavar = "N",
      .help = "bench: measure so often, report the medians"},
+    {.name = "stall", .type = OPTION_TIME, .offset = FIELD(stall_ms), .commands = FOR_PULL,
+     .reach = FLAG_ONLY, .fallback = "60s", .min = SECOND, .max = HOUR, .metavar = "TIME",
+     .help = "pull: try again after so long without a byte"},
     {.name = "format", .type = OPTION_CHOICE, .offset = FIELD(format), .commands = FOR_OPTIONS,
      .reach = FLAG_ONLY, .fallback = "text", .metavar = "text|markdown|man",
      .help = "options: how to write the table"},
