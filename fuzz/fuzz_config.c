@@ -1,11 +1,12 @@
-/* fuzz_config.c - the input is a folder's config.json and, past a NUL, its generation_config.json. The
- * folder's tensors are those of a small Llama, its tokenizer has the 256 bytes. The input is also tried
- * as an index of shards. */
+/* fuzz_config.c - the input is a folder's config.json and, past a NUL, its generation_config.json.
+ * The folder's tensors are those of a small Llama, its tokenizer has the 256 bytes. The input is also
+ * tried as an index of shards. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 
 #include "base/buf.h"
+#include "base/json.h"
 #include "base/utf8.h"
 #include "engine/arch.h"
 #include "engine/checkpoint_hf.h"
