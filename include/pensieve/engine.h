@@ -18,7 +18,7 @@ struct engine;
 struct sequence;
 
 struct engine_options {
-    const char *model_path;     /* a GGUF file */
+    const char *model_path;     /* a GGUF file, or a model's folder */
     const char *cpu;            /* kernel table to force ("scalar", "avx2", ...); NULL: the best */
     uint32_t threads;           /* engine thread included; 0: one a core */
     uint32_t context;           /* tokens a sequence may hold; 0: the model's own, or as much of it

@@ -1,44 +1,57 @@
-/* cmd_check.c - what a model file is and whether it runs, found out by doing it. */
+/* cmd_check.c - what a model on disk is and whether it runs, found out by reading all of it and
+ * doing it. */
 #include "app/app.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
-#include <unistd.h>
-
+#include "app/whole.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "chat/template.h"
+#include "engine/arch.h"
+#include "engine/vocab.h"
 
-/* Every byte, so that a bad disk is found now and not in the middle of an answer. */
-static bool read_whole(const char *path, uint64_t expected, struct err *err)
+/* What the engine keeps to itself. */
+struct facts {
+    const char *format;
+    struct str ends;                    /* the tokens that end a turn */
+    uint32_t experts, experts_used, window, windowed;
+};
+
+static struct str end_tokens(const struct vocab *vocab, struct arena *arena)
 {
-    enum { CHUNK = 1 << 20 };
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return err_set(err, ERR_IO, "%s: %s", path, strerror(errno));
-    }
-    char *chunk = malloc(CHUNK);
-    uint64_t total = 0;
-    ssize_t n = 0;
-    int saved = chunk ? 0 : ENOMEM;
-    while (chunk && (n = read(fd, chunk, CHUNK)) != 0) {
-        if (n > 0) {
-            total += (uint64_t)n;
-        } else if (errno != EINTR) {
-            saved = errno;
-            break;
+    enum { SHOWN_MAX = 8 };
+    struct str text = {0};
+    size_t n = 0;
+    for (size_t id = 0; id < vocab_size(vocab); id++) {
+        char quoted[80];
+        if (vocab_is_end(vocab, (int32_t)id) && n++ < SHOWN_MAX) {
+            log_quote(quoted, sizeof(quoted), vocab_spelling(vocab, (int32_t)id));
+            text = arena_printf(arena, "%.*s%s%s", STR_ARG(text), n > 1 ? ", " : "", quoted);
         }
     }
-    free(chunk);
-    close(fd);
-    if (saved != 0) {
-        return err_set(err, ERR_IO, "%s: byte %llu can't be read: %s", path,
-                       (unsigned long long)total, strerror(saved));
+    return n ? text : STR("none: only max_tokens and stop sequences end an answer");
+}
+
+static bool find_facts(const char *path, struct arena *arena, struct facts *facts, struct err *err)
+{
+    struct checkpoint *checkpoint = checkpoint_open(path, err);
+    if (!checkpoint) {
+        return false;
     }
-    return total == expected ? true
-                             : err_set(err, ERR_IO, "%s: its size changed while it was read", path);
+    const struct hparams *h = &checkpoint->hparams;
+    facts->format = checkpoint->format;
+    facts->experts = h->experts;
+    facts->experts_used = h->experts_used;
+    for (uint32_t i = 0; h->kinds && i < h->layers; i++) {
+        facts->windowed += h->kinds[i].windowed;
+    }
+    facts->window = facts->windowed && h->window < h->context_trained ? h->window : 0;
+    struct model *model = model_load(checkpoint, err);
+    if (model) {
+        facts->ends = end_tokens(model_vocab(model), arena);
+        model_close(model);
+    }
+    return model != NULL;
 }
 
 /* Whether what a context holds under a name comes out of the template. */
@@ -82,29 +95,70 @@ static bool say_template(const struct model_info *info, struct arena *arena, str
                             "the chat template does not render a user's message");
 }
 
-static void say_model(const struct model_info *info, struct arena *arena)
+static const char *form_name(const char *format)
 {
-    printf("file            %.*s (%s, read whole)\n", STR_ARG(info->path),
-           app_size_text(arena, info->file_bytes));
+    static const char *const names[][2] = {
+        {"gguf", "GGUF"}, {"mlx", "MLX folder"}, {"hf", "Hugging Face folder"},
+    };
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(format, names[i][0]) == 0) {
+            return names[i][1];
+        }
+    }
+    return format;
+}
+
+static void say_model(const struct facts *facts, const struct whole *whole,
+                      const struct model_info *info, struct arena *arena)
+{
+    printf("model           %.*s\n", STR_ARG(info->path));
+    printf("form            %s: %zu %s, %s, read whole\n", form_name(facts->format), whole->files,
+           whole->files == 1 ? "file" : "files", app_size_text(arena, whole->bytes));
     printf("name            %.*s\n", STR_ARG(info->name));
     printf("architecture    %.*s: %u layers of %u, %u heads and %u key-value heads of %u\n",
            STR_ARG(info->architecture), info->layers, info->hidden, info->heads, info->kv_heads,
            info->head_dim);
+    if (facts->experts) {
+        printf("experts         %u, %u of them for each token\n", facts->experts,
+               facts->experts_used);
+    }
+    if (facts->window) {
+        printf("window          %u tokens, in %u of the layers\n", facts->window,
+               facts->windowed);
+    }
     printf("parameters      %.1f million\n", (double)info->parameters / 1e6);
     printf("weights         %.*s\n", STR_ARG(info->types));
-    printf("tokenizer       %.*s, %u tokens\n", STR_ARG(info->tokenizer), info->vocab_size);
+    printf("tokenizer       %.*s, %u tokens; a turn ends with %.*s\n", STR_ARG(info->tokenizer),
+           info->vocab_size, STR_ARG(facts->ends));
 }
 
+static const char *advice_text(struct arena *arena, const char *name, float value)
+{
+    return value >= 0 ? arena_printf(arena, " %s %g", name, (double)value).s : "";
+}
+
+static void say_advice(const struct model_info *info, struct arena *arena)
+{
+    const char *text = arena_printf(arena, "%s%s%s",
+                                    advice_text(arena, "temperature", info->temperature),
+                                    advice_text(arena, "top_p", info->top_p),
+                                    advice_text(arena, "top_k", info->top_k)).s;
+    printf("sampling        %s\n", *text ? text + 1 : "the makers advise nothing: temperature 1");
+}
+
+/* Weights and keys and values at growing lengths, up to what the model was trained for. */
 static void say_memory(const struct model_info *info, struct arena *arena)
 {
-    printf("context         %u tokens (trained for %u)\n", info->context, info->context_trained);
-    printf("memory          weights %s; keys and values %s a token:", app_size_text(arena,
-           info->file_bytes), app_size_text(arena, info->kv_bytes_token));
-    for (uint64_t n = 2048; n < info->context; n *= 4) {
-        printf(" %s at %llu tokens,", app_size_text(arena, n * info->kv_bytes_token),
+    uint32_t most = info->context_trained;
+    printf("context         %u tokens here, trained for %u\n", info->context, most);
+    printf("memory          weights %s, and %s a token:", app_size_text(arena, info->file_bytes),
+           app_size_text(arena, info->kv_bytes_token));
+    for (uint64_t n = 2048; n < most; n *= 4) {
+        printf(" %s at %llu,", app_size_text(arena, info->file_bytes + n * info->kv_bytes_token),
                (unsigned long long)n);
     }
-    printf(" %s at %u\n", app_size_text(arena, info->context * info->kv_bytes_token), info->context);
+    printf(" %s at %u\n", app_size_text(arena, info->file_bytes + most * info->kv_bytes_token),
+           most);
 }
 
 static bool say_run(struct engine *engine, const struct config *config, struct arena *arena,
@@ -132,12 +186,16 @@ static bool say_run(struct engine *engine, const struct config *config, struct a
 
 bool cmd_check(const struct config *config, struct arena *arena, struct err *err)
 {
+    struct models models = app_models(config, arena);
+    struct model_entry entry;
+    struct whole whole;
+    struct facts facts = {0};
     if (config->args.n == 0) {
         return err_set(err, ERR_USAGE, "which model? usage: pensieve check [options] MODEL");
     }
-    struct models models = app_models(config, arena);
-    struct model_entry entry;
-    if (!models_resolve(&models, arena, config->args.items[0].s, &entry, err)) {
+    if (!models_resolve(&models, arena, config->args.items[0].s, &entry, err) ||
+        !whole_read(arena, entry.path, &whole, err) ||
+        !find_facts(entry.path, arena, &facts, err)) {
         return false;
     }
     struct engine *engine = app_engine_open(config, entry.path, (uint32_t)config->context, err);
@@ -145,12 +203,10 @@ bool cmd_check(const struct config *config, struct arena *arena, struct err *err
         return false;
     }
     const struct model_info *info = engine_info(engine);
-    bool good = read_whole(entry.path, info->file_bytes, err);
+    say_model(&facts, &whole, info, arena);
+    bool good = say_template(info, arena, err);
     if (good) {
-        say_model(info, arena);
-        good = say_template(info, arena, err);
-    }
-    if (good) {
+        say_advice(info, arena);
         say_memory(info, arena);
         good = say_run(engine, config, arena, err);
     }

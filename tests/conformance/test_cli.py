@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,7 +13,8 @@ import pytest
 
 from conftest import BINARY, MODEL, ROOT
 
-TINY = ROOT / "build/golden/llama_tied/f16.gguf"
+GOLDEN = ROOT / "build/golden"
+TINY = GOLDEN / "llama_tied/f16.gguf"
 
 CHATML_USER = "<|im_start|>user\nCount to 3<|im_end|>\n<|im_start|>assistant\n"
 
@@ -112,6 +114,60 @@ def test_check_runs_a_good_model():
                  r"context         8192 tokens", r"memory          weights 93\.8 MiB",
                  r"runs            yes, on \S+ with 2 threads: after .* it wrote \".*Paris"):
         assert re.search(rf"^{line}", out.stdout, re.M), out.stdout
+
+
+@pytest.mark.parametrize("model, lines", [
+    ("gemma3_text/mlx-4bit-g64", [r"form            MLX folder: \d+ files, ",
+                                  r"architecture    gemma3: 7 layers of 128, ",
+                                  r"window          32 tokens, in 6 of the layers",
+                                  r"weights         mlx4 \d+, bf16 \d+",
+                                  r'tokenizer       .*; a turn ends with "']),
+    ("llama_tied/hf-sharded", [r"form            Hugging Face folder: ", r"weights         bf16 \d+"]),
+    ("qwen3_moe/q4_0.gguf", [r"form            GGUF: 1 file, ",
+                             r"experts         8, 2 of them for each token"]),
+    ("phi3_longrope/hf", [r"memory          .* at 2048, .* at 32768, .* at 131072$",
+                          r"context         131072 tokens here, trained for 131072"]),
+])
+def test_check_of_every_form(model, lines):
+    out = pensieve("check", GOLDEN / model)
+    assert out.returncode == 0, out.stderr
+    for line in [*lines, r"runs            yes, on "]:
+        assert re.search(rf"^{line}", out.stdout, re.M), out.stdout
+
+
+def test_check_says_what_the_makers_advise(tmp_path):
+    shutil.copytree(GOLDEN / "llama_tied/hf", tmp_path / "hf")
+    (tmp_path / "hf/generation_config.json").write_text(
+        '{"temperature": 0.6, "top_p": 0.95, "top_k": 20, "do_sample": true}')
+    out = pensieve("check", tmp_path / "hf")
+    assert "\nsampling        temperature 0.6 top_p 0.95 top_k 20\n" in out.stdout, out.stderr
+
+
+@pytest.mark.parametrize("harm, told", [
+    (lambda d: (d / "config.json").write_text("{"), "config.json"),
+    (lambda d: (d / "tokenizer.json").write_text('{"model": 1}'), "tokenizer.json"),
+    (lambda d: (d / "tokenizer.json").unlink(), "tokenizer"),
+    (lambda d: next(d.glob("*-00002-*")).unlink(), "00002"),
+    (lambda d: os.truncate(next(d.glob("*-00001-*")), 5000), "00001"),
+    (lambda d: next(d.glob("*-00001-*")).write_bytes(b"\xff" * 100), "00001"),
+])
+def test_check_names_the_broken_file_of_a_folder(tmp_path, harm, told):
+    folder = tmp_path / "model"
+    shutil.copytree(GOLDEN / "llama_tied/hf-sharded", folder)
+    harm(folder)
+    for words in (["check", folder], ["serve", "--model", folder, "--port", "0"]):
+        out = pensieve(*words)
+        assert out.returncode == 1 and told in out.stderr and out.stderr.count("\n") == 1, out.stderr
+    row = json.loads(pensieve("list", "--models-dir", tmp_path, "--json").stdout)[0]
+    assert row["runs"] is False and told in row["error"]
+
+
+def test_check_reads_nothing_beside_the_model(tmp_path):
+    data = TINY.read_bytes()
+    (tmp_path / "whole.gguf").write_bytes(data)
+    (tmp_path / "other-00001-of-00002.gguf").write_bytes(b"x" * 12345)
+    out = pensieve("check", tmp_path / "whole.gguf")
+    assert f"GGUF: 1 file, {len(data) / 1024:.0f} KiB, read whole" in out.stdout, out.stdout
 
 
 def test_check_says_what_is_wrong(tmp_path):

@@ -35,7 +35,7 @@ class Layers(unittest.TestCase):
              "server may not include pensieve/engine.h (pensieve)"),
             ("src/engine/x.c", '"api/request.h"', "engine may not include api/request.h (api)"),
             ("src/chat/x.c", '"engine/vocab.h"', "chat may not include engine/vocab.h (engine)"),
-            ("src/base/x.c", "<curl/curl.h>", "curl/curl.h is known neither"),
+            ("src/base/x.c", "<sqlite3.h>", "sqlite3.h is known neither"),
             ("src/attic/x.c", "<stdio.h>", "attic is not a room"),
             ("include/pensieve/x.h", '"kernels/kernels.h"', "pensieve may not include"),
         ]:
