@@ -17,6 +17,11 @@
 struct engine;
 struct sequence;
 
+/* Which of a longrope model's two lists of factors turns the positions of a sequence: as the model is
+ * defined, the short one up to its original context and the long one for all of it past that (the
+ * sequence is then computed anew), or always the same one, as some other engines do. */
+enum longrope { LONGROPE_AUTO, LONGROPE_SHORT, LONGROPE_LONG };
+
 struct engine_options {
     const char *model_path;     /* a GGUF file, or a model's folder */
     const char *cpu;            /* kernel table to force ("scalar", "avx2", ...); NULL: the best */
@@ -27,16 +32,21 @@ struct engine_options {
     uint32_t sequences_max;     /* in one step at most; 0: the default (64) */
     uint32_t queue_max;         /* waiting at most; 0: the default (256) */
     uint64_t kv_bytes_max;      /* all KV pages together; 0: the default (1 GiB, at least one context) */
+    enum longrope longrope;
 };
 
 /* What `check`, /health and the API's model list need to know of a model. Strings live as long as
  * the engine. */
 struct model_info {
     struct str path, name, architecture, types;     /* types: "q4_1 210, f32 61, q8_0 1" */
+    struct str format;                              /* of the files: "gguf", "mlx", "hf" */
     struct str tokenizer, chat_template;            /* template: n == 0 if the file has none */
     struct str bos, eos;                            /* texts of the tokens, for templates */
     uint64_t parameters, file_bytes;
     uint32_t context_trained, context, layers, hidden, heads, kv_heads, head_dim, vocab_size;
+    uint32_t window, windowed;                      /* positions that `windowed` of the layers see */
+    uint32_t experts, experts_used;                 /* 0: the model is dense */
+    uint32_t longrope;                              /* longer sequences turn otherwise; 0: none */
     uint64_t kv_bytes_token;                        /* of one position, all layers */
     float temperature, top_p, top_k;                /* as the makers advise; < 0: they say nothing */
 };

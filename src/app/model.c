@@ -1,6 +1,8 @@
 /* model.c - from options to an open engine, and what a person should do where that fails. */
 #include "app/app.h"
 
+#include <string.h>
+
 #include <uv.h>
 
 uint32_t app_threads(const struct config *config)
@@ -26,6 +28,12 @@ struct models app_models(const struct config *config, struct arena *arena)
     return models_scan(arena, roots, config->models_dir_chosen ? 1 : 2);
 }
 
+static enum longrope longrope_of(const char *choice)
+{
+    return strcmp(choice, "short") == 0 ? LONGROPE_SHORT
+           : strcmp(choice, "long") == 0 ? LONGROPE_LONG : LONGROPE_AUTO;
+}
+
 struct engine *app_engine_open(const struct config *config, const char *path, uint32_t context,
                                struct err *err)
 {
@@ -38,6 +46,7 @@ struct engine *app_engine_open(const struct config *config, const char *path, ui
         .sequences_max = (uint32_t)config->sequences_max,
         .queue_max = (uint32_t)config->queue_max,
         .kv_bytes_max = config->kv_memory,
+        .longrope = longrope_of(config->longrope),
     };
     return engine_open(&engine, err);
 }

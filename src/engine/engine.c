@@ -165,6 +165,15 @@ static bool open_kv(struct engine *engine, uint64_t bytes_max, bool context_aske
     return true;
 }
 
+static uint32_t variant_length(const struct engine *engine, enum longrope longrope)
+{
+    const uint32_t length = model_variant_length(engine->model);
+
+    if (length == UINT32_MAX || longrope == LONGROPE_SHORT)
+        return UINT32_MAX;
+    return longrope == LONGROPE_LONG ? 0 : length;
+}
+
 static bool open_scheduler(struct engine *engine, const struct engine_options *options,
                            struct err *err)
 {
@@ -177,6 +186,7 @@ static bool open_scheduler(struct engine *engine, const struct engine_options *o
         },
         .cache = engine->cache,
         .context = engine->info.context,
+        .variant_length = variant_length(engine, options->longrope),
     };
 
     if (!take(&s.prefill_chunk, "prefill chunk", options->prefill_chunk, PREFILL_CHUNK_DEFAULT,

@@ -119,6 +119,7 @@ void model_describe(const struct model *model, struct model_info *info)
     info->name = model->checkpoint->name;
     info->architecture = str_of(model->arch->name);
     info->types = model->types;
+    info->format = str_of(model->checkpoint->format);
     info->tokenizer = str_of(vocab_kind(model->vocab));
     info->chat_template = model->checkpoint->chat_template;
     info->bos = token_spelling(model->vocab, vocab_bos(model->vocab));
@@ -137,5 +138,12 @@ void model_describe(const struct model *model, struct model_info *info)
     info->kv_heads = h->kv_heads;
     info->head_dim = h->head_dim;
     info->vocab_size = h->vocab;
+    info->window = h->window;
+    info->windowed = 0;
+    for (uint32_t i = 0; i < h->layers; i++)
+        info->windowed += h->kinds[i].windowed;
+    info->experts = h->experts;
+    info->experts_used = h->experts_used;
+    info->longrope = model_variant_length(model) == UINT32_MAX ? 0 : model_variant_length(model);
     info->kv_bytes_token = (uint64_t)h->layers * h->kv_heads * h->head_dim * 2 * sizeof(uint16_t);
 }

@@ -6,7 +6,10 @@
  * is none, the youngest sequence gives its pages up (one that is paused before one that is not)
  * and waits, at its age's place in the queue, until it can prefill all it had: prompt and outputs.
  * Its sampler goes on where it was. The oldest is never the victim while others are, and any one
- * sequence fits alone, so there is always progress and nothing fails half-way. */
+ * sequence fits alone, so there is always progress and nothing fails half-way.
+ *
+ * A sequence that grows past variant_length gives its pages up in the same way, for all its keys are
+ * others in the other variant; it is prefilled again, and what was sampled stays. */
 #include "engine/scheduler.h"
 
 #include <assert.h>
@@ -139,17 +142,28 @@ static void read_flags(struct scheduler *scheduler, struct list *list)
 
 /* ---- memory ---- */
 
-static void preempt(struct scheduler *scheduler, struct sequence *sequence)
+/* Gives its pages up and waits until it can prefill all it had. */
+static void send_back(struct scheduler *scheduler, struct sequence *sequence)
 {
-    log_event(LOG_DEBUG, "sequence_preempted", "serial=%llu tokens=%u",
-              (unsigned long long)sequence->serial, sequence->n);
     kv_table_release(scheduler->options.cache, &sequence->table);
     sequence->rows_n = 0;
     if (sequence->output_n == 0)
         sequence->cached_n = 0;         /* will be looked up anew */
     list_remove(&scheduler->running, sequence);
     list_insert(&scheduler->waiting, sequence);
+}
+
+static void preempt(struct scheduler *scheduler, struct sequence *sequence)
+{
+    log_event(LOG_DEBUG, "sequence_preempted", "serial=%llu tokens=%u",
+              (unsigned long long)sequence->serial, sequence->n);
+    send_back(scheduler, sequence);
     scheduler->stats.preemptions++;
+}
+
+static uint32_t variant_of(const struct scheduler *scheduler, const struct sequence *sequence)
+{
+    return sequence->n > scheduler->options.variant_length;
 }
 
 static struct sequence *youngest_held(const struct scheduler *scheduler)
@@ -231,8 +245,9 @@ static bool admit(struct scheduler *scheduler, struct sequence *sequence)
     struct kv_cache *cache = scheduler->options.cache;
     const uint32_t context = scheduler->options.context;
     const uint32_t wanted = sequence->n < context ? sequence->n + 1 : context;
-    const uint32_t found = kv_table_lookup(cache, &sequence->table, sequence->ids, sequence->n);
 
+    kv_table_init(&sequence->table, variant_of(scheduler, sequence));
+    const uint32_t found = kv_table_lookup(cache, &sequence->table, sequence->ids, sequence->n);
     while (!kv_table_reserve(cache, &sequence->table, wanted)) {
         struct sequence *victim = youngest_held(scheduler);
         if (!victim) {
@@ -358,6 +373,8 @@ static void advance(struct scheduler *scheduler, struct sequence *sequence)
         finish(scheduler, list, sequence, SEQUENCE_MAX_TOKENS, NULL);
     else if (sequence->n == scheduler->options.context)
         finish(scheduler, list, sequence, SEQUENCE_CONTEXT_FULL, NULL);
+    else if (sequence->table.variant != variant_of(scheduler, sequence))
+        send_back(scheduler, sequence);
 }
 
 static void settle(struct scheduler *scheduler)

@@ -25,6 +25,7 @@ struct scheduler_options {
     struct scheduler_model model;
     struct kv_cache *cache;     /* borrowed; holds at least one whole context */
     uint32_t context, prefill_chunk, sequences_max;     /* all at least 1 */
+    uint32_t variant_length;    /* sequences of more tokens are in kv_table variant 1; UINT32_MAX: none */
 };
 
 struct scheduler;

@@ -20,7 +20,7 @@
 #include "pensieve/engine.h"
 #include "support/golden.h"
 
-enum { CONTEXT = 256, OUT_MAX = CONTEXT, PROMPTS = 12 };
+enum { CONTEXT = 256, PROMPT_MAX = 400, OUT_MAX = CONTEXT, PROMPTS = 12 };
 
 static struct arena *arena;
 
@@ -50,7 +50,7 @@ static struct engine *open_with(struct engine_options options)
 struct run {
     struct sequence *sequence;
     struct queue *signals;              /* an item at done, and at token signal_at */
-    int32_t prompt[CONTEXT + 1];
+    int32_t prompt[PROMPT_MAX];
     uint32_t prompt_n;
     int32_t out[OUT_MAX];
     _Atomic uint32_t out_n;
@@ -191,6 +191,68 @@ static void test_info(void **state)
     assert_true(stats.kv_pages_total * stats.kv_page_bytes <= 1u << 30);
     assert_true((stats.kv_pages_total + 1) * stats.kv_page_bytes > 1u << 30);
     close_clean(engine);
+}
+
+static void test_info_of_kinds(void **state)
+{
+    struct engine *engine = open_with(options_of("gemma3_text/f16"));
+    const struct model_info *info = engine_info(engine);
+
+    assert_true(str_is(info->architecture, "gemma3") && str_is(info->format, "gguf"));
+    assert_true(info->window == 32 && info->windowed == info->layers - 1 && info->experts == 0);
+    close_clean(engine);
+    engine = open_with(options_of("qwen3_moe/f16"));
+    info = engine_info(engine);
+    assert_true(info->window == 0 && info->windowed == 0 && info->longrope == 0);
+    assert_true(info->experts == 8 && info->experts_used == 2);
+    close_clean(engine);
+}
+
+/* Continues a prompt of n tokens, then `after` tokens of what came out as part of a new prompt: the
+ * same engine, or a fresh one, must go on with the same text. */
+static void check_longrope(enum longrope longrope, uint32_t n, uint32_t after, struct run *run)
+{
+    struct engine_options options = options_of("phi3_longrope_s/f16");
+    struct run again = {0};
+    enum { WORDS = 40 };
+
+    options.context = PROMPT_MAX;
+    options.cpu = "scalar";
+    options.longrope = longrope;
+    struct engine *engine = open_with(options);
+    assert_int_equal(engine_info(engine)->longrope, 256);
+    run_prompt(run, engine, 3, n);
+    run_start(run, engine, WORDS);
+    wait_for_done(run);
+    assert_int_equal(run->out_n, WORDS);
+    for (int fresh = 0; fresh < 2; fresh++) {
+        if (fresh) {
+            close_clean(engine);
+            engine = open_with(options);
+        }
+        run_prompt(&again, engine, 3, n);
+        memcpy(again.prompt + n, run->out, after * sizeof *run->out);
+        again.prompt_n = n + after;
+        run_start(&again, engine, WORDS - after);
+        wait_for_done(&again);
+        assert_int_equal(again.out_n, WORDS - after);
+        assert_memory_equal(again.out, run->out + after, (WORDS - after) * sizeof *run->out);
+    }
+    close_clean(engine);
+}
+
+/* The text does not depend on whether a sequence grew past the original context or began there; and
+ * each choice has its own positions. */
+static void test_longrope(void **state)
+{
+    struct run grown = {0}, shorter = {0}, longer = {0};
+
+    check_longrope(LONGROPE_AUTO, 240, 30, &grown);     /* past 256 in the middle */
+    check_longrope(LONGROPE_SHORT, 240, 30, &shorter);
+    check_longrope(LONGROPE_LONG, 240, 30, &longer);
+    assert_memory_equal(grown.out, shorter.out, 17 * sizeof *grown.out);
+    assert_memory_not_equal(grown.out, longer.out, 17 * sizeof *grown.out);
+    assert_memory_not_equal(grown.out, shorter.out, 40 * sizeof *grown.out);
 }
 
 static void test_text_of_tokens(void **state)
@@ -667,6 +729,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_info),
+        cmocka_unit_test(test_info_of_kinds),
+        cmocka_unit_test(test_longrope),
         cmocka_unit_test(test_text_of_tokens),
         cmocka_unit_test(test_company_makes_no_difference),
         cmocka_unit_test(test_prefix_is_found),

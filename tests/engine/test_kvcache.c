@@ -157,6 +157,31 @@ static void test_twins_and_late_lookup(void **state)
     kv_cache_free(cache);
 }
 
+/* The same tokens have other keys in another variant: nothing is shared, from the first page on. */
+static void test_variants_share_nothing(void **state)
+{
+    struct kv_cache *cache = cache_of(16);
+    int32_t tokens[2 * KV_PAGE + 1];
+    struct kv_table a, b;
+
+    tokens_fill(tokens, 2 * KV_PAGE + 1, 5);
+    run(cache, &a, tokens, 2 * KV_PAGE);
+    kv_table_init(&b, 1);
+    assert_int_equal(kv_table_lookup(cache, &b, tokens, 2 * KV_PAGE + 1), 0);
+    assert_true(kv_table_reserve(cache, &b, 2 * KV_PAGE));
+    kv_table_commit(cache, &b, tokens, 2 * KV_PAGE);
+    assert_int_not_equal(a.pages[0], b.pages[0]);
+    assert_int_not_equal(a.pages[1], b.pages[1]);
+    const uint32_t page = b.pages[1];
+    kv_table_release(cache, &a);
+    kv_table_release(cache, &b);
+    assert_int_equal(b.variant, 1);
+    assert_int_equal(kv_table_lookup(cache, &b, tokens, 2 * KV_PAGE + 1), 2 * KV_PAGE);
+    assert_int_equal(b.pages[1], page);
+    kv_table_release(cache, &b);
+    kv_cache_free(cache);
+}
+
 static void test_eviction_takes_the_oldest_and_ends_first(void **state)
 {
     struct kv_cache *cache = cache_of(4);
@@ -316,6 +341,7 @@ int main(void)
         cmocka_unit_test(test_sharing),
         cmocka_unit_test(test_same_page_other_beginning),
         cmocka_unit_test(test_twins_and_late_lookup),
+        cmocka_unit_test(test_variants_share_nothing),
         cmocka_unit_test(test_eviction_takes_the_oldest_and_ends_first),
         cmocka_unit_test(test_freed_pages_come_first),
         cmocka_unit_test(test_random_lives),

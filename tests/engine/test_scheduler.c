@@ -16,6 +16,8 @@
 
 enum {
     VOCAB = 500, END = 0,
+    VARIANT_LENGTH = 300,               /* longer sequences are computed in the other variant, */
+    VARIANT_BIT = 1 << 15,              /* which this one marks in what it writes into pages */
     PADDING = 12,                       /* logits past the vocabulary: no tokens, so never sampled */
     CONTEXT = 512, CHUNK = 64, SLOTS = 8,
     RUNS_MAX = 64,
@@ -66,7 +68,8 @@ static void fake_step(void *context, const struct batch_row *rows, uint32_t rows
         for (uint32_t j = 0; first && j < i; j++)
             assert_ptr_not_equal(rows[j].table, table);
         kv_page_k(bench->cache, table->pages[rows[i].position / KV_PAGE], 0, 0)
-            [rows[i].position % KV_PAGE] = (uint16_t)rows[i].token;
+            [rows[i].position % KV_PAGE] =
+                (uint16_t)(rows[i].token | (table->variant ? VARIANT_BIT : 0));
         for (uint32_t p = 0; p <= rows[i].position; p++)
             hash = follow(hash, kv_page_k(bench->cache, table->pages[p / KV_PAGE], 0, 0)
                           [p % KV_PAGE]);
@@ -121,7 +124,7 @@ static struct bench *bench_new(uint32_t pages)
     assert_non_null(bench->cache);
     const struct scheduler_options options = {
         .model = {bench, VOCAB + PADDING, VOCAB, fake_step, fake_is_end, fake_text},
-        .cache = bench->cache, .context = CONTEXT, .prefill_chunk = CHUNK, .sequences_max = SLOTS,
+        .variant_length = VARIANT_LENGTH, .cache = bench->cache, .context = CONTEXT, .prefill_chunk = CHUNK, .sequences_max = SLOTS,
     };
     bench->scheduler = scheduler_new(&options, &err);
     assert_non_null(bench->scheduler);
@@ -172,28 +175,37 @@ static struct run *start(struct bench *bench, int i, uint32_t prompt_n, uint32_t
     return run;
 }
 
+/* Of the first n tokens, all of them in the variant that so many are computed in. */
+static uint32_t hash_all(const struct run *run, uint32_t n)
+{
+    uint32_t hash = 1;
+
+    for (uint32_t i = 0; i < n; i++) {
+        const int32_t token = i < run->prompt_n ? run->prompt[i] : run->out[i - run->prompt_n];
+        hash = follow(hash, token | (n > VARIANT_LENGTH ? VARIANT_BIT : 0));
+    }
+    return hash;
+}
+
 /* What must have come out, from the rule alone. */
 static void check_run(const struct run *run)
 {
-    uint32_t hash = 1, n = run->prompt_n, out_n = 0;
+    uint32_t n = run->prompt_n, out_n = 0;
     enum sequence_end end = SEQUENCE_MAX_TOKENS;
 
     assert_true(run->done);
-    for (uint32_t i = 0; i < n; i++)
-        hash = follow(hash, run->prompt[i]);
     while (out_n < run->max_tokens) {
         if (n == CONTEXT) {
             end = SEQUENCE_CONTEXT_FULL;
             break;
         }
-        const int32_t id = answer(hash);
+        const int32_t id = answer(hash_all(run, n));
         if (id == END) {
             end = SEQUENCE_END_TOKEN;
             break;
         }
         assert_true(out_n < run->out_n);
         assert_int_equal(run->out[out_n], id);
-        hash = follow(hash, id);
         out_n++;
         n++;
         if (out_n == run->stop_at) {
@@ -228,6 +240,28 @@ static void test_lengths_and_limits(void **state)
         check_run(&bench->runs[i]);
     assert_int_equal(bench->sequences_most, SLOTS);
     assert_true(bench->rows_most > CHUNK);              /* decoding went on beside a chunk */
+    bench_free(bench);
+}
+
+/* The switch costs one prefill more, shares no page with the other variant, and is no preemption. */
+static void test_variants(void **state)
+{
+    struct bench *bench = bench_new(64);
+
+    start(bench, 0, VARIANT_LENGTH - 10, 5, 1, VARIANT_LENGTH);
+    run_all(bench);
+    assert_int_equal(bench->rows, VARIANT_LENGTH - 10 + 4);
+    start(bench, 1, VARIANT_LENGTH + 1, 5, 1, VARIANT_LENGTH);  /* knows nothing of the first */
+    run_all(bench);
+    assert_int_equal(bench->runs[1].result.cached_tokens, 0);
+    const uint32_t before = bench->rows;
+    struct run *run = start(bench, 2, VARIANT_LENGTH - 10, 40, 2, 0);
+    run_all(bench);
+    assert_int_equal(run->out_n, 40);
+    assert_int_equal(bench->rows - before, VARIANT_LENGTH + (VARIANT_LENGTH + 1) + 40 - 12);
+    for (int i = 0; i < 3; i++)
+        check_run(&bench->runs[i]);
+    assert_int_equal(scheduler_stats(bench->scheduler).preemptions, 0);
     bench_free(bench);
 }
 
@@ -476,6 +510,7 @@ static void test_too_little_memory_is_refused(void **state)
     struct kv_cache *cache = kv_cache_new(1, 1, 8, 7 * KV_PAGE * 8 * 2 * 2, &err);
     const struct scheduler_options options = {
         .model = {NULL, VOCAB, VOCAB, fake_step, fake_is_end, fake_text}, .cache = cache,
+        .variant_length = UINT32_MAX,
         .context = CONTEXT, .prefill_chunk = CHUNK, .sequences_max = SLOTS,
     };
 
@@ -489,6 +524,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lengths_and_limits),
+        cmocka_unit_test(test_variants),
         cmocka_unit_test(test_stop),
         cmocka_unit_test(test_prefix_is_shared),
         cmocka_unit_test(test_prefix_of_one_under_way),
