@@ -42,22 +42,32 @@ static const char *const deepseek3[] = {
     "[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]++| ?[\\p{P}\\p{S}]++[\\r\\n]*+|"
     "[" SPACE "]*[\\r\\n]+|" SPACES_LAST, NULL};
 
+static const char *const qwen35[] = {
+    "(?i:" CONTRACTIONS ")|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]++|\\p{N}|"
+    " ?[^" SPACE "\\p{L}\\p{M}\\p{N}]++[\\r\\n]*+|[" SPACE "]*[\\r\\n]+|" SPACES_LAST, NULL};
+static const char *const deepseek_coder[] = {
+    "[\\r\\n]", "[" SPACE "]?\\p{L}++", "[" SPACE "]?\\p{P}++",
+    "[\\x{4e00}-\\x{9fa5}\\x{800}-\\x{4e00}\\x{ac00}-\\x{d7ff}]++", "\\p{N}", NULL};
+
 static const struct family families[] = {
-    {"gpt-2", gpt2, false},             {"default", gpt2, false},
-    {"phi-2", gpt2, false},             {"mpt", gpt2, false},
-    {"olmo", gpt2, false},              {"jina-en", gpt2, false},
-    {"smollm", digits_gpt2, false},     {"starcoder", digits_gpt2, false},
-    {"refact", digits_gpt2, false},     {"command-r", digits_gpt2, false},
-    {"codeshell", digits_gpt2, false},  {"exaone", digits_gpt2, false},
-    {"minerva-7b", digits_gpt2, false},
-    {"llama-bpe", llama3, true},        {"llama3", llama3, true},
-    {"llama-v3", llama3, true},         {"dbrx", llama3, false},
-    {"smaug-bpe", llama3, false},       {"glm4", llama3, false},
-    {"chatglm-bpe", llama3, false},     {"falcon3", llama3, true},
-    {"qwen2", qwen2, false},            {"deepseek-r1-qwen", qwen2, false},
-    {"stablelm2", qwen2, false},        {"hunyuan", qwen2, false},
-    {"gpt-4o", gpt4o, false},           {"llama4", gpt4o, false},
-    {"tekken", tekken, true},           {"deepseek-v3", deepseek3, false},
+    {"gpt-2", gpt2, 0, 0, 0},           {"default", gpt2, 0, 0, 0},
+    {"phi-2", gpt2, 0, 0, 0},           {"mpt", gpt2, 0, 0, 0},
+    {"olmo", gpt2, 0, 0, 0},            {"trillion", gpt2, 0, 0, 0},
+    {"smollm", digits_gpt2, 0, 0, 0},   {"starcoder", digits_gpt2, 0, 0, 0},
+    {"refact", digits_gpt2, 0, 0, 0},   {"command-r", digits_gpt2, 0, 0, 0},
+    {"codeshell", digits_gpt2, 0, 0, 0},    {"exaone", digits_gpt2, 0, 0, 0},
+    {"minerva-7b", digits_gpt2, 0, 0, 0},
+    {"llama-bpe", llama3, 1, 1, 0},     {"llama3", llama3, 1, 1, 0},
+    {"llama-v3", llama3, 1, 1, 0},      {"falcon3", llama3, 1, 1, 0},
+    {"pixtral", llama3, 1, 1, 0},       {"lfm2", llama3, 1, 1, 0},
+    {"dbrx", llama3, 0, 0, 0},          {"smaug-bpe", llama3, 0, 0, 0},
+    {"glm4", llama3, 0, 0, 0},          {"chatglm-bpe", llama3, 0, 0, 0},
+    {"qwen2", qwen2, 0, 0, 1},          {"deepseek-r1-qwen", qwen2, 0, 0, 0},
+    {"qwen35", qwen35, 0, 0, 0},        {"megrez", qwen2, 0, 0, 0},
+    {"stablelm2", qwen2, 0, 0, 0},      {"hunyuan", qwen2, 0, 0, 0},
+    {"gpt-4o", gpt4o, 0, 0, 0},         {"llama4", gpt4o, 0, 0, 0},
+    {"tekken", tekken, 1, 1, 0},        {"deepseek-v3", deepseek3, 0, 0, 0},
+    {"hunyuan-dense", deepseek3, 0, 0, 0},  {"deepseek-coder", deepseek_coder, 0, 0, 0},
 };
 
 const struct family *family_of(struct str name, struct err *err)

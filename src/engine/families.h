@@ -13,6 +13,8 @@ struct family {
     const char *name;
     const char *const *patterns;    /* one after the other, each isolates its matches; NULL ends */
     bool whole_words;               /* a word that is a token is that token, whatever merges say */
+    bool add_bos;                   /* what files that don't say mean */
+    bool compose;                   /* the models' tokenizer.json composes the text first (NFC) */
 };
 
 /* ERR_FORMAT: unknown; the text lists those that are known. */

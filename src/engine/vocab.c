@@ -230,6 +230,25 @@ static void joins_read(struct vocab *vocab)
     }
 }
 
+/* A token that is looked for in normalised text also writes that. */
+static bool written_as(struct vocab *vocab, size_t id, struct str *text, struct err *err)
+{
+    struct token *token = &vocab->tokens[id];
+    char bytes[VOCAB_TOKEN_BYTES_MAX];
+    size_t n = text->n;
+
+    if (n > sizeof bytes)
+        return err_set(err, ERR_FORMAT, "token %zu is %zu bytes long when it is normalised; at most "
+                       "%d are allowed", id, n, VOCAB_TOKEN_BYTES_MAX);
+    *text = arena_str(vocab->arena, *text);
+    memcpy(bytes, text->s, n);
+    if (vocab->rules.model != VOCAB_BPE_BYTES)
+        spelling_of_text(*text, bytes, &n);
+    token->bytes = arena_str(vocab->arena, (struct str){bytes, n}).s;
+    token->bytes_n = (uint16_t)n;
+    return true;
+}
+
 /* Tokens found by their spelling: special ones always in the text as it is given, even where the
  * file wants them looked for in the normalised text, for that would find look-alikes. */
 static bool spelled_read(struct vocab *vocab, struct err *err)
@@ -250,8 +269,8 @@ static bool spelled_read(struct vocab *vocab, struct err *err)
             raw[raw_n++] = one;
             continue;
         }
-        ok = normalizer_run(&vocab->rules.normalize, one.text, true, buffers, &one.text, err);
-        one.text = arena_str(vocab->arena, one.text);
+        ok = normalizer_run(&vocab->rules.normalize, one.text, true, buffers, &one.text, err) &&
+             written_as(vocab, id, &one.text, err);
         if (one.text.n)
             normalized[normalized_n++] = one;
     }

@@ -1,33 +1,14 @@
 /* vocab_gguf.c - a GGUF file's tokenizer keys as a vocab_source.
  *
  * The hard thing is what the keys don't say: a kind of tokenizer has its own defaults, Phi-3's
- * special tokens swallow the white space after them, Qwen's text is composed first. Such rules are
- * tables here, by the names that the file gives. */
+ * special tokens swallow the white space after them, Qwen's text is composed first (families.c). */
 #include "engine/vocab_gguf.h"
 
 #include <inttypes.h>
 
+#include "engine/families.h"
 #include "engine/gguf.h"
 #include "engine/spelling.h"
-
-/* Patterns whose tokenizer puts bos first though older files don't say so, or composes the text. */
-static const struct pre_row {
-    const char *name;
-    bool add_bos, compose;
-} pre_rows[] = {
-    {"llama-bpe", true, false},  {"llama3", true, false},      {"llama-v3", true, false},
-    {"tekken", true, false},     {"qwen2", false, true},       {"qwen35", false, true},
-};
-
-static const struct pre_row *pre_row_of(struct str name)
-{
-    static const struct pre_row none = {0};
-
-    for (size_t i = 0; i < sizeof pre_rows / sizeof *pre_rows; i++)
-        if (str_is(name, pre_rows[i].name))
-            return &pre_rows[i];
-    return &none;
-}
 
 /* A token id; *out stays if the file names none. Whether there is such a token is vocab's to check. */
 static bool read_token(const struct gguf *file, const char *key, int64_t *out, struct err *err)
@@ -85,9 +66,11 @@ static bool read_bytes_model(const struct gguf *file, struct arena *arena, struc
     out->pre = STR("default");
     if (gguf_has(file, "tokenizer.ggml.pre") && !gguf_str(file, "tokenizer.ggml.pre", &out->pre, err))
         return false;
-    const struct pre_row *row = pre_row_of(out->pre);
-    out->add_bos = row->add_bos;
-    if (row->compose)
+    const struct family *family = family_of(out->pre, err);
+    if (!family)
+        return false;
+    out->add_bos = family->add_bos;
+    if (family->compose)
         out->normalize.list[out->normalize.n++].kind = NORMALIZE_NFC;
     return !gguf_has(file, "tokenizer.ggml.merges") ||
            gguf_strings(file, "tokenizer.ggml.merges", arena, &out->merges, &out->merges_n, err);

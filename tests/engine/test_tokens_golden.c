@@ -1,6 +1,7 @@
 /* The tokenizer against tokens that Hugging Face's `tokenizers` gave, with real vocabularies:
- * tests/golden/tokens (made by tests/golden/scripts/tokens_golden.py; tiny_bpe.json by the project's
- * fixture scripts) and the larger fixtures. What needs a file that isn't there is skipped, and says so. */
+ * tests/golden/tokens (made by tests/golden/scripts/tokens_golden.py and tokenizer_steps.py; tiny_bpe.json
+ * by the project's fixture scripts) and the larger fixtures. What needs a file that isn't there is
+ * skipped, and says so. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -412,10 +413,48 @@ static void words_golden(void **state)
     (void)state;
 }
 
+/* [{"name", "file": a tokenizer.json, "vectors": [{"t", "ids", "dec"}]}]: every step and flag that a
+ * file may have. */
+static void steps_golden(void **state)
+{
+    char json[PATH_BYTES];
+    struct arena *arena = arena_new(1 << 16);
+    size_t wrong = 0, n = 0;
+
+    path_of(json, NULL, "golden", "tokens/steps.json");
+    yyjson_arr_iter each = yyjson_arr_iter_with(json_of(json, arena));
+    for (yyjson_val *one; (one = yyjson_arr_iter_next(&each)); n++) {
+        struct vocab_source source;
+        struct err err = {0};
+        const bool ok = vocab_source_json(arena, json_str(yyjson_obj_get(one, "file")),
+                                          (struct str){0}, &source, &err);
+        struct vocab *vocab = ok ? vocab_new(&source, &err) : NULL;
+        const char *name = yyjson_get_str(yyjson_obj_get(one, "name"));
+        if (!vocab)
+            fail_msg("%s: %s", name, err.text);
+        yyjson_arr_iter vectors = yyjson_arr_iter_with(yyjson_obj_get(one, "vectors"));
+        for (yyjson_val *vector; (vector = yyjson_arr_iter_next(&vectors));) {
+            const struct str text = json_str(yyjson_obj_get(vector, "t"));
+            const struct tokens tokens = encode(vocab, arena, text, false);
+            if (ids_equal(tokens, yyjson_obj_get(vector, "ids")) &&
+                str_equal(decode(vocab, arena, tokens), json_str(yyjson_obj_get(vector, "dec"))))
+                continue;
+            print_error("%s differs: \"%.*s\"\n", name, STR_ARG(text));
+            wrong++;
+        }
+        vocab_free(vocab);
+    }
+    arena_free(arena);
+    assert_true(n > 50);
+    assert_int_equal(wrong, 0);
+    (void)state;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(words_golden),     cmocka_unit_test(tiny_golden),
+        cmocka_unit_test(words_golden),     cmocka_unit_test(steps_golden),
+        cmocka_unit_test(tiny_golden),
         cmocka_unit_test(smollm2_golden),   cmocka_unit_test(smollm2_fixture),
         cmocka_unit_test(tiny_fixtures),    cmocka_unit_test(real_fixtures),
     };
