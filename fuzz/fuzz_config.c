@@ -1,6 +1,6 @@
 /* fuzz_config.c - the input is a folder's config.json and, past a NUL, its generation_config.json.
- * The folder's tensors are those of a small Llama, its tokenizer has the 256 bytes. The input is also
- * tried as an index of shards. */
+ * The folder's tensors are those of a small Llama, its tokenizer has the 256 bytes. The input is
+ * also tried as an index of shards. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>

@@ -45,7 +45,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
         for (size_t i = 0; i < safetensors_n(file); i++)
             touch(safetensors_nth(file, i)->data, safetensors_nth(file, i)->bytes);
         if (tensors_read_hf(&reader, &file, 1, &tensors, &err) &&
-            weights_bind(&weights, &tensors, &h, arch_llama.rules, arch_llama.rules_n, arena, &err)) {
+            weights_bind(&weights, &tensors, &h, arch_llama.rules, arch_llama.rules_n, arena,
+                         &err)) {
             touch_matrix(&weights.embedding);
             touch_matrix(&weights.layers[0].q);
             touch_matrix(&weights.layers[0].down);

@@ -21,8 +21,8 @@ enum {
 /* Parses all of `text`. The document's memory belongs to the arena, and so do its strings.
  * false: ERR_INVALID, "The request body is not valid JSON: REASON at byte N". */
 bool json_parse(struct arena *arena, struct str text, yyjson_val **root, struct err *err);
-/* The same of a file's text: ERR_FORMAT, "NAME is not valid JSON: REASON at byte N". Its caller bounds
- * the text's size, and says how many values it may hold. */
+/* The same of a file's text: ERR_FORMAT, "NAME is not valid JSON: REASON at byte N". Its caller
+ * bounds the text's size, and says how many values it may hold. */
 bool json_parse_file(struct arena *arena, struct str text, const char *name, size_t values_max,
                      yyjson_val **root, struct err *err);
 

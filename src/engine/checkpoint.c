@@ -1,7 +1,7 @@
 /* checkpoint.c - which form a model on disk has.
  *
- * The hard thing is a folder: people point at one that holds a model in either form, several models,
- * or one in a form that nobody here reads, and each should be told what was found. */
+ * The hard thing is a folder: people point at one that holds a model in either form, several
+ * models, or one in a form that nobody here reads, and each should be told what was found. */
 #include "engine/checkpoint.h"
 
 #include <dirent.h>
@@ -46,8 +46,9 @@ static void look_at(struct contents *contents, struct str name, struct arena *ar
                              str_is(name, "model.safetensors.index.json");
     for (size_t i = 0; i < sizeof pickles / sizeof *pickles; i++)
         contents->pickled |= str_ends(name, str_of(pickles[i]));
-    if (str_ends(name, STR(".gguf")) && !is_later_part(name) && contents->ggufs_n < FOLDER_GGUFS_MAX &&
-        !str_starts(name, STR("mmproj")))       /* the eyes of a model, not a model */
+    if (str_ends(name, STR(".gguf")) && !is_later_part(name) &&
+        contents->ggufs_n < FOLDER_GGUFS_MAX &&
+        !str_starts(name, STR("mmproj"))) /* the eyes of a model, not a model */
         contents->ggufs[contents->ggufs_n++] = arena_str(arena, name);
 }
 
@@ -85,14 +86,13 @@ static bool refuse_several(const struct contents *contents, struct err *err)
 
 static bool refuse_none(const struct contents *contents, struct err *err)
 {
-    return err_set(err, ERR_FORMAT, "%s",
-                   contents->pickled
-                       ? "the weights are Python pickles (.bin, .pt); only safetensors and GGUF are "
-                         "read: get the model in one of these"
-                   : contents->config || contents->safetensors
-                       ? "the folder has no weights, or no config.json beside them"
-                       : "the folder holds no model: neither config.json with safetensors nor a "
-                         ".gguf file");
+    if (contents->pickled)
+        return err_set(err, ERR_FORMAT, "the weights are Python pickles (.bin, .pt); only "
+                       "safetensors and GGUF are read: get the model in one of these");
+    if (contents->config || contents->safetensors)
+        return err_set(err, ERR_FORMAT, "the folder has no weights, or no config.json beside them");
+    return err_set(err, ERR_FORMAT, "the folder holds no model: neither config.json with "
+                   "safetensors nor a .gguf file");
 }
 
 static struct checkpoint *open_file(const char *path, struct err *err)

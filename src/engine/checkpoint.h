@@ -1,6 +1,6 @@
 /* checkpoint.h - a model as it lies on disk, whatever form a person has it in, opened and checked.
  *
- *   GGUF                one file, any of a split set (x-00001-of-00003.gguf), or a folder with just one
+ *   GGUF                one file, any of a split set (x-00001-of-00003.gguf), or a folder with one
  *   MLX, Hugging Face   a directory with config.json, tokenizer.json and safetensors
  *
  * Everything a model needs is named and shaped the same way here; what made the difference stays in

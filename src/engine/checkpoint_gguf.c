@@ -1,7 +1,7 @@
 /* checkpoint_gguf.c - a GGUF file, or a set of them, as a checkpoint.
  *
- * A split set is files NAME-00001-of-00003.gguf and so on: each has some of the tensors, the first has
- * the keys. Errors name the key and where in which file it stands. */
+ * A split set is files NAME-00001-of-00003.gguf and so on: each has some of the tensors, the first
+ * has the keys. Errors name the key and where in which file it stands. */
 #include "engine/checkpoint.h"
 
 #include <inttypes.h>
@@ -98,7 +98,7 @@ static const char *part_name(struct arena *arena, struct str stem, uint32_t nth,
     return arena_printf(arena, "%.*s-%05u-of-%05u.gguf", STR_ARG(stem), nth + 1, count).s;
 }
 
-/* The file's place in the set that it says it belongs to; `count` if its name is none of the set. */
+/* The file's place in the set that it says it belongs to; `count` if it has another name. */
 static uint32_t find_place(struct arena *arena, struct str path, struct str stem, uint32_t count)
 {
     uint32_t nth = 0;
@@ -223,7 +223,8 @@ static bool read_first(struct checkpoint *c, const struct parts *parts, struct e
     return (c->arch &&
             hparams_read_gguf(&c->hparams, parts->files, parts->n, c->arch->name, c->arena, err) &&
             c->arch->check(&c->hparams, file, c->arena, err) &&
-            hparams_check(&c->hparams, c->arena, err) && vocab_source_gguf(file, c->arena, &c->vocab, err) &&
+            hparams_check(&c->hparams, c->arena, err) &&
+            vocab_source_gguf(file, c->arena, &c->vocab, err) &&
             read_template(file, &c->chat_template, err)) ||
            gguf_prefix(file, err);
 }

@@ -1,7 +1,7 @@
 /* checkpoint_hf.c - config.json, safetensors, tokenizer.json and what stands beside them.
  *
- * The files come from strangers: an index may name a shard outside the folder, any JSON may be deep or
- * endless. Each is read up to a limit, and shards are opened by plain names only. */
+ * The files come from strangers: an index may name a shard outside the folder, any JSON may be deep
+ * or endless. Each is read up to a limit, and shards are opened by plain names only. */
 #include "engine/checkpoint_hf.h"
 
 #include <stdlib.h>
@@ -48,12 +48,13 @@ static bool check_mode(yyjson_val *object, struct err *err)
 
     if (json_none(mode) || yyjson_equals_str(mode, "affine"))
         return true;
-    return err_set(err, ERR_FORMAT, "config.json: quantization: mode %s is not supported, only affine",
+    return err_set(err, ERR_FORMAT,
+                   "config.json: quantization: mode %s is not supported, only affine",
                    config_quote(shown, sizeof shown, mode));
 }
 
-/* MLX's own, or another tool's, whose tensors nobody here can read. Bits and groups are not taken from
- * it: the tensors' shapes say them. */
+/* MLX's own, or another tool's, whose tensors nobody here can read. Bits and groups are not taken
+ * from it: the tensors' shapes say them. */
 static bool check_quantization(const struct config *c, bool *mlx, struct err *err)
 {
     yyjson_val *own = yyjson_obj_get(c->root, "quantization");
@@ -65,7 +66,8 @@ static bool check_quantization(const struct config *c, bool *mlx, struct err *er
     *mlx = yyjson_is_obj(own) || (yyjson_is_obj(other) && !method);
     if (!*mlx)
         return json_none(method) ||
-               err_set(err, ERR_FORMAT, "config.json: quantization_config: weights made by %s are not "
+               err_set(err, ERR_FORMAT,
+                       "config.json: quantization_config: weights made by %s are not "
                        "supported; MLX's, GGUF and unquantised ones are",
                        config_quote(shown, sizeof shown, method));
     own = yyjson_is_obj(own) ? own : other;
@@ -123,8 +125,13 @@ static bool read_generation(struct checkpoint *c, const struct config *config, s
             .top_k = advised(root, "top_k", VOCAB_TOKENS_MAX),
         };
     c->vocab.ends = ends;
-    return add_ends(config_get(config, "eos_token_id"), "config.json", ends, &c->vocab.ends_n, err) &&
-           add_ends(yyjson_obj_get(root, "eos_token_id"), name, ends, &c->vocab.ends_n, err);
+    size_t *n = &c->vocab.ends_n;
+    if (!add_ends(config_get(config, "eos_token_id"), "config.json", ends, n, err) ||
+        !add_ends(yyjson_obj_get(root, "eos_token_id"), name, ends, n, err))
+        return false;
+    if (c->vocab.eos < 0 && *n > 0)             /* tokenizer_config.json names none */
+        c->vocab.eos = ends[0];
+    return true;
 }
 
 /* One template, or a list of them with names, of which "default" is meant. */
@@ -171,8 +178,8 @@ static void *resized(struct arena *arena, const void *old, size_t n, size_t old_
     return array;
 }
 
-/* The embedding may have more rows than the tokenizer has tokens (it is padded), and the tokenizer more
- * tokens than that (Gemma 3's names one for pictures, which the text models lack). */
+/* The embedding may have more rows than the tokenizer has tokens (it is padded), and the tokenizer
+ * more tokens than that (Gemma 3's names one for pictures, which the text models lack). */
 static void fit_vocab(struct vocab_source *vocab, size_t rows, struct arena *arena)
 {
     const size_t n = vocab->tokens_n;
@@ -227,8 +234,8 @@ static bool read_tensors(struct checkpoint *c, const struct config *config,
         !tensors_read_hf(&reader, shards->files, shards->n, &c->tensors, err))
         return false;
     if (yyjson_is_false(tied) && !tensors_find(&c->tensors, STR("output.weight")))
-        return err_set(err, ERR_FORMAT, "tensor lm_head.weight is missing, and config.json says that "
-                       "it is not the embedding");
+        return err_set(err, ERR_FORMAT, "tensor lm_head.weight is missing, and config.json says "
+                       "that it is not the embedding");
     return true;
 }
 
@@ -251,7 +258,8 @@ static bool read_all(struct checkpoint *c, const struct hf_files *files, struct 
            read_vocab(c, &config, files, err) && read_template(c, files, err);
 }
 
-/* The folder's name; of a folder in the hub's cache, models--OWNER--NAME/snapshots/HASH, the model's. */
+/* The folder's name; of a folder in the hub's cache, models--OWNER--NAME/snapshots/HASH, the
+ * model's. */
 static struct str describe_name(struct arena *arena, const char *path)
 {
     char *real = realpath(path, NULL);
@@ -318,8 +326,8 @@ bool shard_names(struct arena *arena, struct str index, const struct str **names
         const struct str name = json_str(value);
         uint32_t i = 0;
         if (!yyjson_is_str(value) || !is_shard_name(name))
-            return err_set(err, ERR_FORMAT, "%s: weight_map: %s is not the name of a .safetensors file "
-                           "in the folder", file, config_quote(shown, sizeof shown, value));
+            return err_set(err, ERR_FORMAT, "%s: weight_map: %s is not the name of a .safetensors "
+                           "file in the folder", file, config_quote(shown, sizeof shown, value));
         while (i < *n && !str_equal(list[i], name))
             i++;
         if (i < *n)
@@ -339,8 +347,8 @@ static bool open_shards(struct arena *arena, struct str folder, struct hf_files 
     struct str index;
     uint32_t n = 1;
 
-    if (!file_read(arena, folder, "model.safetensors.index.json", SHARD_INDEX_BYTES_MAX, true, &index,
-                   err) ||
+    if (!file_read(arena, folder, "model.safetensors.index.json", SHARD_INDEX_BYTES_MAX, true,
+                   &index, err) ||
         (index.n && !shard_names(arena, index, &names, &n, err)))
         return false;
     files->shards = arena_array(arena, n, sizeof *files->shards);

@@ -21,12 +21,12 @@ struct hf_files {
 };
 
 struct checkpoint *checkpoint_open_hf(const char *path, struct err *err);
-/* Of files in memory, whose shards it takes over, also on failure (tests and fuzzing). The strings live
- * as long as the checkpoint. */
+/* Of files in memory, whose shards it takes over, also on failure (tests and fuzzing). The strings
+ * live as long as the checkpoint. */
 struct checkpoint *checkpoint_of_hf(const struct hf_files *files, const char *path,
                                     struct err *err);
-/* The names of the files that an index's weight_map names, each once. ERR_FORMAT for one that is not a
- * plain name in the folder. */
+/* The names of the files that an index's weight_map names, each once. ERR_FORMAT for one that is
+ * not a plain name in the folder. */
 bool shard_names(struct arena *arena, struct str index, const struct str **names, uint32_t *n,
                  struct err *err);
 

@@ -79,8 +79,8 @@ bool config_take_u32(yyjson_val *value, const char *where, uint32_t min, uint32_
     if (json_none(value))
         return !needed || err_set(err, ERR_FORMAT, "config.json: %s is missing", where);
     if (!yyjson_is_uint(value) || yyjson_get_uint(value) < min || yyjson_get_uint(value) > max)
-        return err_set(err, ERR_FORMAT, "config.json: %s is not an integer from %u to %u", where, min,
-                       max);
+        return err_set(err, ERR_FORMAT, "config.json: %s is not an integer from %u to %u", where,
+                       min, max);
     *out = (uint32_t)yyjson_get_uint(value);
     return true;
 }

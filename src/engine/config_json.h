@@ -1,8 +1,8 @@
 /* config_json.h - fields of a model's config.json, taken with bounds.
  *
- * A wrapper of several models keeps the language model's fields in "text_config"; what it leaves out
- * there may stand beside it, and what it leaves out altogether is what the model's type means by
- * that. A field that is null is there and says "none". */
+ * A wrapper of several models keeps the language model's fields in "text_config"; what it leaves
+ * out there may stand beside it, and what it leaves out altogether is what the model's type means
+ * by that. A field that is null is there and says "none". */
 #ifndef PENSIEVE_ENGINE_CONFIG_JSON_H
 #define PENSIEVE_ENGINE_CONFIG_JSON_H
 
@@ -29,8 +29,8 @@ static inline bool json_none(yyjson_val *value)
     return !value || yyjson_is_null(value);
 }
 
-/* A value, which `where` names in the error's text, as an integer from min to max or a finite number.
- * Missing or null: *out is left; ERR_FORMAT if it must be there. */
+/* A value, which `where` names in the error's text, as an integer from min to max or a finite
+ * number. Missing or null: *out is left; ERR_FORMAT if it must be there. */
 bool config_take_u32(yyjson_val *value, const char *where, uint32_t min, uint32_t max, bool needed,
                      uint32_t *out, struct err *err);
 bool config_take_float(yyjson_val *value, const char *where, bool needed, float *out,

@@ -1,4 +1,4 @@
-/* file_map.c - opens files that a person points at, which may be anything: a folder, a pipe, empty. */
+/* file_map.c - opens files that a person points at: they may be a folder, a pipe, empty. */
 #include "engine/file_map.h"
 
 #include <errno.h>

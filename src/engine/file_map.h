@@ -13,8 +13,8 @@ struct file_map {
     size_t n;
 };
 
-/* Maps a regular file that is not empty. Nothing of it is read before it is touched. what: "the model",
- * for error texts. ERR_IO, or ERR_FORMAT where it is no such file. */
+/* Maps a regular file that is not empty. Nothing of it is read before it is touched. what: "the
+ * model", for error texts. ERR_IO, or ERR_FORMAT where it is no such file. */
 bool file_map_open(struct file_map *map, const char *path, const char *what, struct err *err);
 void file_map_close(struct file_map *map);      /* a zeroed one is allowed */
 

@@ -9,8 +9,8 @@
 #define GGUF_LONG_FACTORS "rope_factors_long.weight"
 #define GGUF_SHORT_FACTORS "rope_factors_short.weight"
 
-/* files: of a set, the first has the keys, which begin with the architecture's name. Arrays lie in the
- * arena. ERR_FORMAT names key and place. */
+/* files: of a set, the first has the keys, which begin with the architecture's name. Arrays lie in
+ * the arena. ERR_FORMAT names key and place. */
 bool hparams_read_gguf(struct hparams *hparams, struct gguf *const *files, uint32_t files_n,
                        const char *arch, struct arena *arena, struct err *err);
 

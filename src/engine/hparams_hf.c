@@ -1,8 +1,8 @@
 /* hparams_hf.c - reads the fields of config.json that the forward pass depends on.
  *
  * The hard thing is that transformers' versions spell the same differently: rope_scaling beside
- * rope_theta or rope_parameters around both, for all layers or by kind; windows by layer_types, by a
- * pattern or by a first layer. Each reader takes all spellings of its part. */
+ * rope_theta or rope_parameters around both, for all layers or by kind; windows by layer_types, by
+ * a pattern or by a first layer. Each reader takes all spellings of its part. */
 #include "engine/hparams_hf.h"
 
 #include <math.h>
@@ -29,7 +29,8 @@ static bool read_sizes(struct hparams *h, const struct config *c, struct err *er
         !config_u32(c, "hidden_size", 1, HIDDEN_MAX, true, &h->hidden, err) ||
         !config_u32(c, "intermediate_size", 1, FFN_MAX, true, &h->ffn, err) ||
         !config_u32(c, "vocab_size", 1, VOCAB_TOKENS_MAX, true, &h->vocab, err) ||
-        !config_u32(c, "max_position_embeddings", 1, CONTEXT_MAX, false, &h->context_trained, err) ||
+        !config_u32(c, "max_position_embeddings", 1, CONTEXT_MAX, false, &h->context_trained,
+                    err) ||
         !config_float(c, "rms_norm_eps", false, &h->rms_eps, err) ||
         !config_u32(c, "num_attention_heads", 1, HEADS_MAX, true, &h->heads, err))
         return false;
@@ -174,6 +175,7 @@ static float yarn_magnitude(float factor, float mscale)
 static bool read_yarn(const struct scaling_reader *r, struct rope *rope, struct err *err)
 {
     float mscale = 0, mscale_all = 0;
+    bool rounded = true;
 
     rope->low = 1, rope->high = 32;
     if (!take_float(r, "factor", true, &rope->factor, err) ||
@@ -182,8 +184,10 @@ static bool read_yarn(const struct scaling_reader *r, struct rope *rope, struct 
         !take_float(r, "mscale", false, &mscale, err) ||
         !take_float(r, "mscale_all_dim", false, &mscale_all, err) ||
         !take_float(r, "attention_factor", false, &rope->magnitude, err) ||
+        !config_take_bool(yyjson_obj_get(r->object, "truncate"), "truncate", &rounded, err) ||
         !read_original_context(r, rope, err))
         return false;
+    rope->ramp_exact = !rounded;
     if (rope->magnitude == 0 && mscale > 0 && mscale_all > 0)
         rope->magnitude = yarn_magnitude(rope->factor, mscale) /
                           yarn_magnitude(rope->factor, mscale_all);
@@ -212,9 +216,10 @@ static bool read_scaling(const struct scaling_reader *r, struct rope *rope, stru
             rope->scaling = scalings[i].scaling;
             return !scalings[i].read || scalings[i].read(r, rope, err);
         }
-    return err_set(err, ERR_FORMAT, "config.json: %s: scaling %s of positions is not supported, these "
-                   "are: linear, llama3, longrope, yarn", r->where,
-                   config_quote(shown, sizeof shown, type));
+    return err_set(err, ERR_FORMAT,
+                   "config.json: %s: scaling %s of positions is not supported, these "
+                   "are: linear, llama3, longrope, yarn",
+                   r->where, config_quote(shown, sizeof shown, type));
 }
 
 /* How much of a head is turned: what rope_parameters says, or the field beside it. */
@@ -278,7 +283,8 @@ static bool read_layer_types(struct layer_kind *kinds, uint32_t layers, yyjson_v
     char shown[TEXT_MAX];
 
     if (!yyjson_is_arr(types) || yyjson_arr_size(types) < layers)
-        return err_set(err, ERR_FORMAT, "config.json: layer_types is not a list of %u words", layers);
+        return err_set(err, ERR_FORMAT, "config.json: layer_types is not a list of %u words",
+                       layers);
     for (uint32_t i = 0; i < layers; i++) {
         yyjson_val *type = yyjson_arr_get(types, i);
         kinds[i].windowed = yyjson_equals_str(type, "sliding_attention");
@@ -326,8 +332,8 @@ static bool read_no_rope(struct hparams *h, const struct config *c, struct layer
         return false;
     if (yyjson_is_arr(list) && yyjson_arr_size(list) > 0) {
         if (yyjson_arr_size(list) < h->layers)
-            return err_set(err, ERR_FORMAT, "config.json: no_rope_layers is not a list of %u numbers",
-                           h->layers);
+            return err_set(err, ERR_FORMAT,
+                           "config.json: no_rope_layers is not a list of %u numbers", h->layers);
         for (uint32_t i = 0; i < h->layers; i++)
             kinds[i].no_rope = yyjson_get_uint(yyjson_arr_get(list, i)) == 0;
     } else if (period) {

@@ -1,8 +1,8 @@
 /* safetensors.c - reads the header once, distrusting all of it.
  *
- * The hard thing: a tensor's size is said twice, by its shape and by its offsets. The shape's product is
- * bounded before each multiplication, the offsets by the file, and only where both agree is the
- * tensor taken. */
+ * The hard thing: a tensor's size is said twice, by its shape and by its offsets. The shape's
+ * product is bounded before each multiplication, the offsets by the file, and only where both agree
+ * is the tensor taken. */
 #include "engine/safetensors.h"
 
 #include <inttypes.h>
@@ -92,8 +92,10 @@ static bool read_offsets(const struct safetensors *file, struct safetensor *t, y
     if (yyjson_arr_size(offsets) != 2 || !yyjson_is_uint(first) || !yyjson_is_uint(second))
         return err_set(err, ERR_FORMAT, "its data_offsets are not two numbers");
     if (begin > end || end > file->data_n)
-        return err_set(err, ERR_FORMAT, "data_offsets [%" PRIu64 ", %" PRIu64 "] are not within the "
-                       "data, of which the file has %" PRIu64 " bytes", begin, end, file->data_n);
+        return err_set(err, ERR_FORMAT,
+                       "data_offsets [%" PRIu64 ", %" PRIu64 "] are not within the "
+                       "data, of which the file has %" PRIu64 " bytes",
+                       begin, end, file->data_n);
     if (end - begin != t->bytes)
         return err_set(err, ERR_FORMAT, "its shape takes %" PRIu64 " bytes, data_offsets [%" PRIu64
                        ", %" PRIu64 "] are %" PRIu64, t->bytes, begin, end, end - begin);
@@ -105,8 +107,10 @@ static bool read_tensor(const struct safetensors *file, struct safetensor *t, yy
                         struct err *err)
 {
     if (!is_plain(t->name, SAFETENSORS_NAME_MAX))
-        return err_set(err, ERR_FORMAT, "the name of a tensor is empty, longer than %d bytes or not "
-                       "plain text", SAFETENSORS_NAME_MAX);
+        return err_set(err, ERR_FORMAT,
+                       "the name of a tensor is empty, longer than %d bytes or not "
+                       "plain text",
+                       SAFETENSORS_NAME_MAX);
     return (read_dtype(t, yyjson_obj_get(value, "dtype"), err) &&
             read_shape(t, yyjson_obj_get(value, "shape"), err) &&
             read_offsets(file, t, yyjson_obj_get(value, "data_offsets"), err)) ||
@@ -151,11 +155,15 @@ static bool read_file(struct safetensors *file, const uint8_t *bytes, uint64_t n
                        "%" PRIu64, n);
     memcpy(&header_n, bytes, sizeof header_n);
     if (header_n > SAFETENSORS_HEADER_MAX)
-        return err_set(err, ERR_FORMAT, "byte 0: a header of %" PRIu64 " bytes, the limit is %d; is "
-                       "this a safetensors file?", header_n, SAFETENSORS_HEADER_MAX);
+        return err_set(err, ERR_FORMAT,
+                       "byte 0: a header of %" PRIu64 " bytes, the limit is %d; is "
+                       "this a safetensors file?",
+                       header_n, SAFETENSORS_HEADER_MAX);
     if (header_n > n - sizeof header_n)
-        return err_set(err, ERR_FORMAT, "byte 8: the header takes %" PRIu64 " bytes, but the file ends "
-                       "after %" PRIu64 " more", header_n, n - (uint64_t)sizeof header_n);
+        return err_set(err, ERR_FORMAT,
+                       "byte 8: the header takes %" PRIu64 " bytes, but the file ends "
+                       "after %" PRIu64 " more",
+                       header_n, n - (uint64_t)sizeof header_n);
     file->data = bytes + sizeof header_n + header_n;
     file->data_n = n - sizeof header_n - header_n;
     file->bytes = n;

@@ -1,8 +1,8 @@
 /* safetensors.h - one .safetensors file, read where it lies in memory.
  *
  * Opening checks the header against the file's size and the limits below, so that what stands in a
- * struct safetensor needs no further check. Everything lives until safetensors_close. Tensors may lie
- * in any order and at any offset, aligned or not: MLX writes them so.
+ * struct safetensor needs no further check. Everything lives until safetensors_close. Tensors may
+ * lie in any order and at any offset, aligned or not: MLX writes them so.
  *
  * The layout: u64 (little-endian) length of the header; the header, a JSON object of NAME:
  * {"dtype", "shape", "data_offsets": [begin, end]} and "__metadata__"; the data, where offsets

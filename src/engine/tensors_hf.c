@@ -1,8 +1,9 @@
 /* tensors_hf.c - translates names and gathers quantised weights.
  *
- * The hard thing is MLX's quantisation: a weight is U32 words that say neither how many bits a number
- * has nor how many numbers share a scale, and what config.json says of both is not to be trusted. The
- * row's length, which the architecture knows, gives both: words * 32 / length, and length / scales. */
+ * The hard thing is MLX's quantisation: a weight is U32 words that say neither how many bits a
+ * number has nor how many numbers share a scale, and what config.json says of both is not to be
+ * trusted. The row's length, which the architecture knows, gives both: words * 32 / length, and
+ * length / scales. */
 #include "engine/tensors_hf.h"
 
 #include <inttypes.h>
@@ -299,7 +300,8 @@ static bool set_affine(const struct tensors_hf *r, const struct originals *origi
     if (!scales || !biases || t->dims_n < 2 || !same_rows(t, scales) || !same_rows(t, biases) ||
         scales->dims[t->dims_n - 1] != biases->dims[t->dims_n - 1] ||
         scales->dtype != biases->dtype || !quant_of_dtype(scales->dtype, &to->scale_quant))
-        return err_set(err, ERR_FORMAT, "%.*s: words of U32 without scales and biases of their shape",
+        return err_set(err, ERR_FORMAT,
+                       "%.*s: words of U32 without scales and biases of their shape",
                        STR_ARG(to->origin));
     to->scales = scales->data;
     to->biases = biases->data;
@@ -329,8 +331,10 @@ static bool read_tensor(const struct tensors_hf *r, const struct originals *orig
     if (t->dtype == DTYPE_U32)
         return set_affine(r, originals, to, t, err);
     if (!quant_of_dtype(t->dtype, &to->quant))
-        return err_set(err, ERR_FORMAT, "%.*s: type %s is not supported, these are: F32, F16, BF16 and "
-                       "MLX's U32 with scales", STR_ARG(to->origin), dtype_name(t->dtype));
+        return err_set(err, ERR_FORMAT,
+                       "%.*s: type %s is not supported, these are: F32, F16, BF16 and "
+                       "MLX's U32 with scales",
+                       STR_ARG(to->origin), dtype_name(t->dtype));
     return set_dims(to, t, 0, err);
 }
 

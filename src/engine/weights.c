@@ -1,8 +1,8 @@
 /* weights.c - walks an architecture's table of rules and binds each tensor to its field.
  *
  * The hard thing is that one field may come from a whole tensor, from some rows of a fused one, or,
- * for experts, from a stack or from a tensor each. The whole tensor's shape is checked first, so that
- * a part of it needs no check of its own. */
+ * for experts, from a stack or from a tensor each. The whole tensor's shape is checked first, so
+ * that a part of it needs no check of its own. */
 #include "engine/weights.h"
 
 #include <inttypes.h>
@@ -22,8 +22,8 @@ struct binding {
 
 #define EXPERTS_SUFFIX "_exps"
 
-/* What a rule takes of its tensor's rows (numbers, of a vector): n from `first` on, and how many all
- * rules of its name take. */
+/* What a rule takes of its tensor's rows (numbers, of a vector): n from `first` on, and how many
+ * all rules of its name take. */
 struct part {
     uint64_t first, n, whole;
 };

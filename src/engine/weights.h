@@ -19,7 +19,7 @@
 
 /* What a rule of the architecture's does not name, or the file need not have, is zero. */
 struct layer_weights {
-    const float *attn_norm, *ffn_norm;          /* [hidden]: before attention, before feed-forward */
+    const float *attn_norm, *ffn_norm; /* [hidden]: before attention, before feed-forward */
     const float *post_attn_norm, *post_ffn_norm;    /* [hidden]: of what they add to the stream */
     struct matrix q, k, v;                      /* [heads or kv_heads * head_dim][hidden] */
     const float *q_bias, *k_bias, *v_bias;      /* as many as rows */
@@ -39,7 +39,7 @@ struct layer_weights {
 
 struct weights {
     struct matrix embedding;                    /* [vocab][hidden] */
-    struct matrix output;                       /* [vocab][hidden]; the embedding where it is tied */
+    struct matrix output; /* [vocab][hidden]; the embedding where it is tied */
     const float *output_norm;                   /* [hidden] */
     const float *rope_factors;                  /* [rotary / 2]: struct rope's factors; or NULL */
     struct layer_weights *layers;               /* [layers] */
@@ -59,27 +59,28 @@ enum weight_layers {
 };
 
 /* Rules of one name are a fused tensor: each takes the next of its rows (numbers, of a vector), in
- * the table's order. A field that an earlier rule has filled needs no tensor, so that a table can have
- * "attn_qkv.weight" as optional first and "attn_q.weight" after it. */
+ * the table's order. A field that an earlier rule has filled needs no tensor, so that a table can
+ * have "attn_qkv.weight" as optional first and "attn_q.weight" after it. */
 struct weight_rule {
     const char *name;           /* of a tensor; per_layer: "blk.N." stands before it */
-    size_t field;               /* offset in struct weights, or per_layer in struct layer_weights, */
+    size_t field; /* offset in struct weights, or per_layer in struct layer_weights, */
     enum weight_dim rows, cols; /* of a struct matrix, or of a float pointer if rows is DIM_NONE */
     bool per_layer;
     bool optional;              /* left zero if the file has no such tensor */
     bool norm;                  /* 1 is added where the file stores it without: norm_plus_one */
-    /* The field points to one matrix an expert, from a tensor that stacks them, "ffn_up_exps.weight",
-     * or from one tensor each, "ffn_up.0.weight" and so on; or to vectors, stacked. Only mixed layers
-     * have such. */
+    /* The field points to one matrix an expert, from a tensor that stacks them,
+     * "ffn_up_exps.weight", or from one tensor each, "ffn_up.0.weight" and so on; or to vectors,
+     * stacked. Only mixed layers have such. */
     bool experts;
     enum weight_layers layers;
 };
 
-bool weights_bind(struct weights *weights, const struct tensors *tensors, const struct hparams *hparams,
-                  const struct weight_rule *rules, size_t rules_n, struct arena *arena,
-                  struct err *err);
+bool weights_bind(struct weights *weights, const struct tensors *tensors,
+                  const struct hparams *hparams, const struct weight_rule *rules, size_t rules_n,
+                  struct arena *arena, struct err *err);
 
-/* The length of a row of the tensor NAME ("blk.3.attn_q.weight"), by the rules; 0: they know no such. */
+/* The length of a row of the tensor NAME ("blk.3.attn_q.weight"), by the rules; 0: they know no
+ * such. */
 uint64_t weights_cols(const struct weight_rule *rules, size_t rules_n,
                       const struct hparams *hparams, struct str name);
 

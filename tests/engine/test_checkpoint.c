@@ -1,4 +1,5 @@
-/* What a person may point at: a file, a folder with one or several, a split set; and what they are told. */
+/* What a person may point at: a file, a folder with one or several, a split set; and what they are
+ * told. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -78,7 +79,8 @@ static void test_empty_folder(void **state)
     folder_write(f.folder, "config.json", STR("{}"));
     refused(f.folder, ERR_FORMAT, "the folder has no weights, or no config.json beside them");
     folder_write(f.folder, "pytorch_model.bin", STR("PK"));
-    refused(f.folder, ERR_FORMAT, "the weights are Python pickles (.bin, .pt); only safetensors and "
+    refused(f.folder, ERR_FORMAT,
+            "the weights are Python pickles (.bin, .pt); only safetensors and "
             "GGUF are read: get the model in one of these");
     fixture_free(&f);
 }
@@ -106,7 +108,8 @@ static void test_folder_of_several(void **state)
     folder_write(f.folder, "a.gguf", f.good);
     folder_write(f.folder, "c-00001-of-00002.gguf", f.parts[0]);
     folder_write(f.folder, "c-00002-of-00002.gguf", f.parts[1]);
-    refused(f.folder, ERR_FORMAT, "the folder holds 3 models, name one of the files: a.gguf, b.gguf, "
+    refused(f.folder, ERR_FORMAT,
+            "the folder holds 3 models, name one of the files: a.gguf, b.gguf, "
             "c-00001-of-00002.gguf");
     for (int i = 0; i < 60; i++)
         folder_write(f.folder, arena_printf(f.arena, "more-%02d.gguf", i).s, f.good);
@@ -147,10 +150,13 @@ static void test_split_with_a_part_missing(void **state)
 
     folder_write(f.folder, "x-00001-of-00002.gguf", f.parts[0]);
     refused(first, ERR_IO,
-            arena_printf(f.arena, "part 2 of 2: cannot open the model (No such file or directory): %s",
-                         path_of(&f, "x-00002-of-00002.gguf")).s);
+            arena_printf(f.arena,
+                         "part 2 of 2: cannot open the model (No such file or directory): %s",
+                         path_of(&f, "x-00002-of-00002.gguf"))
+                .s);
     folder_write(f.folder, "x-00002-of-00002.gguf", f.parts[0]);
-    refused(first, ERR_FORMAT, "x-00002-of-00002.gguf: byte 4289: it says that it is part 1 of 2, not "
+    refused(first, ERR_FORMAT,
+            "x-00002-of-00002.gguf: byte 4289: it says that it is part 1 of 2, not "
             "2 of 2");
     folder_write(f.folder, "x-00002-of-00002.gguf", f.good);
     refused(first, ERR_FORMAT, "x-00002-of-00002.gguf: key split.no is missing");
@@ -162,7 +168,8 @@ static void test_split_renamed(void **state)
     struct fixture f = fixture_new();
 
     folder_write(f.folder, "x.gguf", f.parts[0]);
-    refused(path_of(&f, "x.gguf"), ERR_FORMAT, "x.gguf: byte 4314: one of 2 parts, but its name is not "
+    refused(path_of(&f, "x.gguf"), ERR_FORMAT,
+            "x.gguf: byte 4314: one of 2 parts, but its name is not "
             "that of a split set, like model-00001-of-00002.gguf");
     fixture_free(&f);
 }
@@ -177,7 +184,8 @@ static void test_split_counts(void **state)
     count[19 + 4]++;
     folder_write(f.folder, "x-00001-of-00002.gguf", f.parts[0]);
     folder_write(f.folder, "x-00002-of-00002.gguf", f.parts[1]);
-    refused(f.folder, ERR_FORMAT, "x-00001-of-00002.gguf: byte 4347: key split.tensors.count: 12, but "
+    refused(f.folder, ERR_FORMAT,
+            "x-00001-of-00002.gguf: byte 4347: key split.tensors.count: 12, but "
             "the parts have 11 tensors");
     count[19 + 4]--;
     char *name = memmem(f.parts[1].s, f.parts[1].n, "blk.0.attn_v", 12);
@@ -185,7 +193,8 @@ static void test_split_counts(void **state)
     name[11] = 'q';
     folder_write(f.folder, "x-00001-of-00002.gguf", f.parts[0]);
     folder_write(f.folder, "x-00002-of-00002.gguf", f.parts[1]);
-    refused(f.folder, ERR_FORMAT, "x-00002-of-00002.gguf: byte 106: tensor blk.0.attn_q.weight: there "
+    refused(f.folder, ERR_FORMAT,
+            "x-00002-of-00002.gguf: byte 106: tensor blk.0.attn_q.weight: there "
             "is another tensor of this name, at x-00001-of-00002.gguf: byte 4512: tensor "
             "blk.0.attn_q.weight");
     fixture_free(&f);

@@ -1,5 +1,5 @@
-/* Folders of safetensors: config.json in all its spellings, tensors' names, MLX's quantisation, shards,
- * templates and end tokens; and what each kind of broken folder is refused with. */
+/* Folders of safetensors: config.json in all its spellings, tensors' names, MLX's quantisation,
+ * shards, templates and end tokens; and what each kind of broken folder is refused with. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -54,31 +54,38 @@ static const struct { const char *config, *refusal; } bad_configs[] = {
     {WITH("\"num_attention_heads\":0"),
      "config.json: num_attention_heads is not an integer from 1 to 1024"},
     {WITH("\"num_key_value_heads\":3"), "4 heads do not divide among 3 KV heads"},
-    {WITH("\"head_dim\":12"), "heads of 12 numbers are not supported, only multiples of 8 up to 256"},
+    {WITH("\"head_dim\":12"),
+     "heads of 12 numbers are not supported, only multiples of 8 up to 256"},
     {WITH("\"vocab_size\":4294967296"),
      "config.json: vocab_size is not an integer from 1 to 1048576"},
     {WITH("\"rms_norm_eps\":\"tiny\""), "config.json: rms_norm_eps is not a number"},
     {WITH("\"rms_norm_eps\":-1"), "norm epsilon: -1 is not above 0"},
     {WITH("\"rope_theta\":1e39"), "config.json: rope_theta is not a number"},
     {WITH("\"rope_theta\":0"), "position base: 0 is not above 0"},
-    {WITH("\"hidden_act\":\"relu\""), "config.json: hidden_act: activation \"relu\" is not supported"},
+    {WITH("\"hidden_act\":\"relu\""),
+     "config.json: hidden_act: activation \"relu\" is not supported"},
     {WITH("\"hidden_act\":[1]"), "config.json: hidden_act: activation (no word) is not supported"},
     {WITH("\"rope_scaling\":3"), "config.json: rope_scaling is not an object"},
     {WITH("\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":2}"),
-     "config.json: rope_scaling: scaling \"dynamic\" of positions is not supported, these are: linear, "
+     "config.json: rope_scaling: scaling \"dynamic\" of positions is not supported, these are: "
+     "linear, "
      "llama3, longrope, yarn"},
     {WITH("\"rope_scaling\":{\"type\":\"linear\"}"), "config.json: rope_scaling.factor is missing"},
     {WITH("\"rope_scaling\":{\"type\":\"linear\",\"factor\":-2}"), "scaling of positions by -2"},
     {WITH("\"rope_scaling\":{\"type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,"
-          "\"high_freq_factor\":1}"), "scaling of positions between 4 and 1"},
+          "\"high_freq_factor\":1}"),
+     "scaling of positions between 4 and 1"},
     {WITH("\"rope_scaling\":{\"type\":\"su\",\"short_factor\":[1,1]}"),
      "config.json: short_factor is not a list of 8 numbers"},
     {WITH("\"rope_scaling\":{\"type\":\"su\",\"short_factor\":[1,1,1,1,1,1,1,1],"
-          "\"long_factor\":[1,1,1,1,1,1,1,\"1\"]}"), "config.json: long_factor is not a number"},
+          "\"long_factor\":[1,1,1,1,1,1,1,\"1\"]}"),
+     "config.json: long_factor is not a number"},
     {WITH("\"rope_scaling\":{\"type\":\"su\",\"short_factor\":[1,1,1,1,1,1,1,1],"
-          "\"long_factor\":[1,1,1,1,1,1,1,0]}"), "position factors: 0 is not above 0"},
+          "\"long_factor\":[1,1,1,1,1,1,1,0]}"),
+     "position factors: 0 is not above 0"},
     {WITH("\"rope_parameters\":{\"rope_type\":\"mrope\"}"),
-     "config.json: rope_parameters: scaling \"mrope\" of positions is not supported, these are: linear, "
+     "config.json: rope_parameters: scaling \"mrope\" of positions is not supported, these are: "
+     "linear, "
      "llama3, longrope, yarn"},
     {WITH("\"partial_rotary_factor\":1.5"),
      "config.json: partial_rotary_factor: 1.5 is not within 0 to 1"},
@@ -172,17 +179,35 @@ static void test_two_spellings(void **state)
 
 static void test_longrope(void **state)
 {
-    static const char *const names[] = {"su", "longrope"};
+    static const char *const spellings[] = {"su", "longrope"};
     struct arena *arena = arena_new(1 << 14);
 
     for (size_t i = 0; i < 2; i++) {
-        const struct hparams h = good_config(arena, arena_printf(arena, WITH(
+        const struct str text = arena_printf(arena, WITH(
             "\"original_max_position_embeddings\":512,\"rope_scaling\":{\"type\":\"%s\","
-            "\"short_factor\":[1,1,1,1,1,1,1,1.5],\"long_factor\":[1,2,3,4,5,6,7,8]}"), names[i]).s);
+            "\"short_factor\":[1,1,1,1,1,1,1,1.5],\"long_factor\":[1,2,3,4,5,6,7,8]}"),
+            spellings[i]);
+        const struct hparams h = good_config(arena, text.s);
         assert_true(h.ropes[0].scaling == ROPE_LONGROPE && h.ropes[0].original_context == 512);
         assert_true(h.ropes[0].short_factors[7] == 1.5f && h.ropes[0].long_factors[7] == 8);
         assert_true(h.ropes[0].magnitude == 0);
     }
+    arena_free(arena);
+}
+
+static void test_yarn(void **state)
+{
+    struct arena *arena = arena_new(1 << 14);
+    struct hparams h = good_config(arena, WITH("\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4}"));
+
+    assert_true(h.ropes[0].low == 1 && h.ropes[0].high == 32 && !h.ropes[0].ramp_exact);
+    assert_true(h.ropes[0].original_context == 2048 && h.ropes[0].magnitude == 0);
+    h = good_config(arena, WITH("\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4,\"beta_fast\":16,"
+                                "\"truncate\":false,\"attention_factor\":1.5}"));
+    assert_true(h.ropes[0].high == 16 && h.ropes[0].ramp_exact && h.ropes[0].magnitude == 1.5f);
+    h = good_config(arena, WITH("\"rope_scaling\":{\"type\":\"yarn\",\"factor\":40,\"mscale\":1.0,"
+                                "\"mscale_all_dim\":1.0}"));
+    assert_true(h.ropes[0].magnitude == 1);
     arena_free(arena);
 }
 
@@ -299,20 +324,28 @@ static void test_names(void **state)
     arena_free(arena);
 }
 
+#define MODULE "model.layers.0.self_attn.q_proj"
+
 /* One quantised weight: rows of 2560 numbers, 2 of them. */
-static bool read_affine(struct arena *arena, uint32_t words, const char *scale_type, uint32_t scales,
-                        uint32_t biases, struct tensors *out, struct err *err)
+static bool read_affine(struct arena *arena, uint32_t words, const char *scale_type,
+                        uint32_t scales, uint32_t biases, struct tensors *out, struct err *err)
 {
-    const uint32_t size = strcmp(scale_type, "F32") == 0 ? 4 : strcmp(scale_type, "U8") == 0 ? 1 : 2;
+    const struct str type = str_of(scale_type);
+    const uint32_t size = str_is(type, "F32") ? 4 : str_is(type, "U8") ? 1 : 2;
     const uint32_t w = words * 8, s = w + scales * 2 * size, b = s + biases * 2 * size;
     struct hparams h = {.hidden = 2560, .heads = 1, .kv_heads = 1, .head_dim = 2};
     const struct tensors_hf reader = {.arena = arena, .arch = &arch_llama, .hparams = &h};
-    const struct str text = safetensors_text(arena, arena_printf(arena,
-        "{\"model.layers.0.self_attn.q_proj.weight\":{\"dtype\":\"U32\",\"shape\":[2,%u],"
-        "\"data_offsets\":[0,%u]},\"model.layers.0.self_attn.q_proj.scales\":{\"dtype\":\"%s\","
-        "\"shape\":[2,%u],\"data_offsets\":[%u,%u]},\"model.layers.0.self_attn.q_proj.biases\":{"
-        "\"dtype\":\"%s\",\"shape\":[2,%u],\"data_offsets\":[%u,%u]}}", words, w, scale_type, scales, w,
-        s, scale_type, biases, s, b).s, b);
+    struct buf header = {0};
+
+    buf_printf(&header, "{\"" MODULE ".weight\":{\"dtype\":\"U32\",\"shape\":[2,%u],"
+               "\"data_offsets\":[0,%u]},", words, w);
+    buf_printf(&header, "\"" MODULE ".scales\":{\"dtype\":\"%s\",\"shape\":[2,%u],"
+               "\"data_offsets\":[%u,%u]},", scale_type, scales, w, s);
+    buf_printf(&header, "\"" MODULE ".biases\":{\"dtype\":\"%s\",\"shape\":[2,%u],"
+               "\"data_offsets\":[%u,%u]}}", scale_type, biases, s, b);
+    buf_char(&header, '\0');
+    const struct str text = safetensors_text(arena, header.data, b);
+    buf_release(&header);
     struct safetensors *file = safetensors_parse(text.s, text.n, "x.safetensors", err);
 
     assert_non_null(file);
@@ -354,15 +387,16 @@ static void test_every_affine_format(void **state)
 
 static void test_bad_affine(void **state)
 {
-#define Q "x.safetensors: tensor model.layers.0.self_attn.q_proj.weight: "
-#define NO_FORMAT " for a row of 2560 numbers are no format of MLX's: 2, 3, 4, 5, 6 or 8 bits in "   \
+#define Q "x.safetensors: tensor " MODULE ".weight: "
+#define NO_FORMAT                                                                                  \
+    " for a row of 2560 numbers are no format of MLX's: 2, 3, 4, 5, 6 or 8 bits in "               \
     "groups of 32, 64 or 128"
     static const struct { uint32_t words; const char *type; uint32_t scales, biases;
                           const char *refusal; } rows[] = {
         {320, "F32", 40, 39, Q "words of U32 without scales and biases of their shape"},
         {320, "I16", 40, 40, Q "words of U32 without scales and biases of their shape"},
-        {320, "U8", 80, 80, Q "scales of U8 (MLX's mxfp4 and the like) are not supported, only affine "
-         "ones"},
+        {320, "U8", 80, 80,
+         Q "scales of U8 (MLX's mxfp4 and the like) are not supported, only affine ones"},
         {320, "F32", 10, 10, Q "320 words and 10 scales" NO_FORMAT},
         {320, "F32", 41, 41, Q "320 words and 41 scales" NO_FORMAT},
         {80, "F32", 40, 40, Q "80 words and 40 scales" NO_FORMAT},
@@ -397,7 +431,8 @@ static void test_shard_names(void **state)
          INDEX "weight_map: \"a\\x5cb.safetensors\"" NOT_A_NAME},
         {"{\"weight_map\":{\"w\":\"a\\u0000.safetensors\"}}",
          INDEX "weight_map: \"a\\x00.safetensors\"" NOT_A_NAME},
-        {"{\"weight_map\":{\"w\":\".safetensors\"}}", INDEX "weight_map: \".safetensors\"" NOT_A_NAME},
+        {"{\"weight_map\":{\"w\":\".safetensors\"}}",
+         INDEX "weight_map: \".safetensors\"" NOT_A_NAME},
         {"{\"weight_map\":{\"w\":\"\"}}", INDEX "weight_map: \"\"" NOT_A_NAME},
         {"{\"weight_map\":{\"w\":7}}", INDEX "weight_map: (no word)" NOT_A_NAME},
         {"{\"weight_map\":{\"w\":\"pytorch_model.bin\"}}",
@@ -440,7 +475,8 @@ static void test_endless_index(void **state)
         buf_cstr(&index, ",\"w\":\"a\"");
     buf_cstr(&index, "}}");
     assert_false(shard_names(arena, buf_view(&index), &list, &n, &err));
-    assert_string_equal(err.text, "model.safetensors.index.json holds more than 262144 JSON values");
+    assert_string_equal(err.text,
+                        "model.safetensors.index.json holds more than 262144 JSON values");
     buf_release(&index);
     arena_free(arena);
 }
@@ -576,7 +612,8 @@ static void test_quantisations_of_others(void **state)
     struct fixture f = fixture_new();
 
     write_config(&f, "\"quantization_config\":{\"quant_method\":\"awq\",\"bits\":4}");
-    refused(&f, "config.json: quantization_config: weights made by \"awq\" are not supported; MLX's, "
+    refused(&f,
+            "config.json: quantization_config: weights made by \"awq\" are not supported; MLX's, "
             "GGUF and unquantised ones are");
     write_config(&f, "\"quantization\":{\"group_size\":32,\"bits\":4,\"mode\":\"mxfp4\"}");
     refused(&f, "config.json: quantization: mode \"mxfp4\" is not supported, only affine");
@@ -592,8 +629,8 @@ static void test_what_is_missing(void **state)
 
     folder_write(f.folder, "tokenizer.json", STR(""));
     assert_null(checkpoint_open(f.folder, &err));
-    assert_string_equal(err.text, arena_printf(f.arena, "tokenizer.json is empty: %s/tokenizer.json",
-                                               f.folder).s);
+    assert_string_equal(
+        err.text, arena_printf(f.arena, "tokenizer.json is empty: %s/tokenizer.json", f.folder).s);
     folder_write(f.folder, "tokenizer.json", f.tokenizer);
     struct hf_files files = {.config = f.config};
     files.shards = &(struct safetensors *){
@@ -603,10 +640,12 @@ static void test_what_is_missing(void **state)
     assert_string_equal(err.text, "tiny: tokenizer.json is missing; transformers writes it: "
                         "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)");
     write_config(&f, "\"tie_word_embeddings\":false");
-    refused(&f, "tensor lm_head.weight is missing, and config.json says that it is not the embedding");
+    refused(&f,
+            "tensor lm_head.weight is missing, and config.json says that it is not the embedding");
     write_config(&f, "\"model_type\":\"mamba\"");
     assert_null(checkpoint_open(f.folder, &err));
-    assert_non_null(strstr(err.text, "config.json: model_type: model type \"mamba\" is not supported, "
+    assert_non_null(strstr(err.text,
+                           "config.json: model_type: model type \"mamba\" is not supported, "
                            "these are: "));
     fixture_free(&f);
 }
@@ -620,15 +659,30 @@ static void test_shards(void **state)
                  STR("{\"weight_map\":{\"a\":\"one.safetensors\",\"b\":\"two.safetensors\"}}"));
     folder_write(f.folder, "one.safetensors", f.weights);
     assert_null(checkpoint_open(f.folder, &err));
-    assert_string_equal(err.text, arena_printf(f.arena, "cannot open a file of weights (No such file or "
-                                               "directory): %s/two.safetensors", f.folder).s);
+    assert_string_equal(err.text, arena_printf(f.arena,
+                                               "cannot open a file of weights (No such file or "
+                                               "directory): %s/two.safetensors",
+                                               f.folder)
+                                      .s);
     folder_write(f.folder, "two.safetensors", (struct str){f.weights.s, f.weights.n - 1});
     assert_null(checkpoint_open(f.folder, &err));
     assert_true(str_starts(str_of(err.text), STR("two.safetensors: tensor ")));
     folder_write(f.folder, "two.safetensors", f.weights);
     assert_null(checkpoint_open(f.folder, &err));
-    assert_non_null(strstr(err.text, "two.safetensors: tensor lm_head.weight") ||
-                    strstr(err.text, ": there is another tensor of this name, at one.safetensors: "));
+    assert_non_null(strstr(err.text, ": two.safetensors: tensor "));
+    assert_non_null(strstr(err.text, ": there is another tensor of this name, at one.safetensors"));
+    fixture_free(&f);
+}
+
+static void test_end_token_of_the_config(void **state)
+{
+    struct fixture f = fixture_new();
+
+    folder_write(f.folder, "tokenizer_config.json", STR("{}"));
+    write_config(&f, "\"eos_token_id\":[3,4]");
+    struct checkpoint *c = opened(&f);
+    assert_true(c->vocab.eos == 3 && c->vocab.ends_n == 2 && c->vocab.ends[1] == 4);
+    checkpoint_close(c);
     fixture_free(&f);
 }
 
@@ -657,6 +711,7 @@ int main(void)
         cmocka_unit_test(test_plain_config),
         cmocka_unit_test(test_two_spellings),
         cmocka_unit_test(test_longrope),
+        cmocka_unit_test(test_yarn),
         cmocka_unit_test(test_windows),
         cmocka_unit_test(test_layers_without_positions),
         cmocka_unit_test(test_experts),
@@ -673,6 +728,7 @@ int main(void)
         cmocka_unit_test(test_quantisations_of_others),
         cmocka_unit_test(test_what_is_missing),
         cmocka_unit_test(test_shards),
+        cmocka_unit_test(test_end_token_of_the_config),
         cmocka_unit_test(test_vocab_of_another_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

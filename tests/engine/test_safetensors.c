@@ -1,4 +1,4 @@
-/* .safetensors files: what a good one says, and that every way of lying is refused with its place. */
+/* .safetensors files: what a good one says, and that every way of lying is refused in words. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,7 +18,8 @@ static const struct { const char *header, *refusal; } bad_headers[] = {
     {"[]", "the header is not a JSON object"},
     {"{\"w\":", "the header is not valid JSON: unexpected end of data at byte 5"},
     {"{\"\":{}}", "the name of a tensor is empty, longer than 256 bytes or not plain text"},
-    {"{\"a\\u001bb\":{}}", "the name of a tensor is empty, longer than 256 bytes or not plain text"},
+    {"{\"a\\u001bb\":{}}",
+     "the name of a tensor is empty, longer than 256 bytes or not plain text"},
     {"{\"w\":[]}", "tensor w: its dtype is missing"},
     {"{\"w\":{\"dtype\":\"F31\"}}", "tensor w: dtype F31 is not known"},
     {"{\"w\":{\"dtype\":\"F\\n\"}}", "tensor w: dtype  is not known"},
@@ -48,7 +49,8 @@ static const struct { const char *header, *refusal; } bad_headers[] = {
     {"{\"w\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[56,72]}}",
      "tensor w: data_offsets [56, 72] are not within the data, of which the file has 64 bytes"},
     {"{\"w\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[18446744073709551600,16]}}",
-     "tensor w: data_offsets [18446744073709551600, 16] are not within the data, of which the file has "
+     "tensor w: data_offsets [18446744073709551600, 16] are not within the data, of which the file "
+     "has "
      "64 bytes"},
 };
 
@@ -69,7 +71,8 @@ static void test_bad_headers(void **state)
 
 static const char good[] =
     "{\"__metadata__\":{\"format\":\"mlx\",\"total\":\"3\"},"
-    "\"b\":{\"dtype\":\"BF16\",\"shape\":[3,2],\"data_offsets\":[17,29]},"     /* unaligned, unordered */
+    "\"b\":{\"dtype\":\"BF16\",\"shape\":[3,2],\"data_offsets\":[17,29]}," /* unaligned, unordered
+                                                                            */
     "\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[1,17]},"
     "\"one\":{\"dtype\":\"I64\",\"shape\":[],\"data_offsets\":[20,28]}}";
 

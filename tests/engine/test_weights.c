@@ -1,5 +1,6 @@
-/* The table of rules: whole tensors, slices of fused ones, experts stacked or apart, vectors of every
- * float type, and what is refused. The tensors are made here; their numbers say where they came from. */
+/* The table of rules: whole tensors, slices of fused ones, experts stacked or apart, vectors of
+ * every float type, and what is refused. The tensors are made here; their numbers say where they
+ * came from. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -140,7 +141,8 @@ static void test_fused(void **state)
     assert_true(number_of(&w->q, QUERY - 1, HIDDEN - 1) == QUERY * HIDDEN - 1);
     assert_true(number_of(&w->k, 0, 0) == QUERY * HIDDEN);
     assert_true(number_of(&w->v, 1, 2) == (QUERY + KV + 1) * HIDDEN + 2);
-    assert_true(w->q_bias[0] == 0 && w->k_bias[0] == QUERY && w->v_bias[KV - 1] == QUERY + 2 * KV - 1);
+    assert_true(w->q_bias[0] == 0 && w->k_bias[0] == QUERY &&
+                w->v_bias[KV - 1] == QUERY + 2 * KV - 1);
     arena_free(f->arena);
 }
 

@@ -1,4 +1,5 @@
-/* folder.h - a folder of a test's own under the system's place for such, with files written into it. */
+/* folder.h - a folder of a test's own under the system's place for such, with files written into
+ * it. */
 #ifndef PENSIEVE_TESTS_FOLDER_H
 #define PENSIEVE_TESTS_FOLDER_H
 
