@@ -77,6 +77,7 @@ static void test_files_and_split_sets(void **state)
     assert_whole(place, place->root, 7, 3003224);
     assert_int_equal(chdir(place->root), 0);
     assert_whole(place, "m-00001-of-00003.gguf", 3, 3210);
+    assert_int_equal(chdir("/"), 0);
 }
 
 static void test_what_cannot_be_read(void **state)

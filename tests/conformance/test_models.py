@@ -3,6 +3,7 @@
 import http.client
 import json
 import re
+import shutil
 import threading
 import time
 
@@ -262,3 +263,37 @@ def test_several_named_models(start_server):
     assert list(states(server.wire)) == [default_id(), "f16", "q4_0"]
     assert server.wire.post(body("claude-sonnet-5")).status == 200
     assert states(server.wire) == {default_id(): "ready", "f16": "unloaded", "q4_0": "ready"}
+
+
+def test_folders_of_safetensors_are_models_too(start_server, tmp_path):
+    for form in ("mlx-4bit-g64", "hf"):
+        (tmp_path / "org").mkdir(exist_ok=True)
+        (tmp_path / "org" / form).symlink_to(TINY / "llama_tied" / form)
+    server = start_server("--models-dir", tmp_path, "--kv-memory", "16MiB", "--context", "512",
+                          "--threads", "2")
+    assert list(states(server.wire)) == [default_id(), "org/hf", "org/mlx-4bit-g64"]
+    for name in ("org/hf", "org/mlx-4bit-g64"):
+        answer = server.wire.post(body(name))
+        assert answer.status == 200, answer.body
+        assert states(server.wire)[name] == "ready"
+
+
+def test_what_a_request_leaves_out(start_server, tmp_path):
+    """The makers of this model advise to take the most likely token, always."""
+    folder = tmp_path / "sure"
+    shutil.copytree(TINY / "llama_tied/hf", folder)
+    (folder / "generation_config.json").write_text('{"temperature": 1.5, "top_k": 1}')
+
+    def texts(server, **more):
+        request = body("sure", 12, **more)
+        if "temperature" not in more:
+            del request["temperature"]
+        return {json.dumps(server.wire.post(request).json()["content"]) for _ in range(6)}
+
+    flags = ("--models-dir", tmp_path, "--kv-memory", "48MiB", "--context", "512", "--threads", "2")
+    advised, plain = start_server(*flags), start_server(*flags, "--sampling", "api")
+    likely = texts(plain, temperature=0)
+    assert len(likely) == 1 and texts(advised) == likely
+    assert texts(advised, temperature=1) == likely      # each number for itself
+    assert len(texts(advised, top_k=0)) > 1             # the request's own word counts
+    assert len(texts(plain)) > 1
