@@ -13,7 +13,9 @@
 
 /* A name of another container for one of the weight table's; see checkpoint_hf.c for the common ones. */
 struct tensor_alias {
-    const char *theirs, *ours;  /* "self_attn.dense", "attn_output": between layer number and .weight */
+    /* "self_attn.dense", "attn_output": what stands between the layer's number and .weight. In both
+     * '#' stands for a number: "mlp.experts.#.w1", "ffn_gate.#". */
+    const char *theirs, *ours;
 };
 
 struct arch {

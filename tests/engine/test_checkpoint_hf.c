@@ -198,7 +198,8 @@ static void test_longrope(void **state)
 static void test_yarn(void **state)
 {
     struct arena *arena = arena_new(1 << 14);
-    struct hparams h = good_config(arena, WITH("\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4}"));
+    struct hparams h =
+        good_config(arena, WITH("\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4}"));
 
     assert_true(h.ropes[0].low == 1 && h.ropes[0].high == 32 && !h.ropes[0].ramp_exact);
     assert_true(h.ropes[0].original_context == 2048 && h.ropes[0].magnitude == 0);
@@ -298,6 +299,7 @@ static const struct { const char *theirs, *ours; } names[] = {
     {"model.layers.17.self_attn.q_proj.bias", "blk.17.attn_q.bias"},
     {"model.layers.0.post_attention_layernorm.weight", "blk.0.ffn_norm.weight"},
     {"model.layers.0.mlp.gate.weight", "blk.0.ffn_gate_inp.weight"},
+    {"model.layers.0.self_attn.sinks", "blk.0.attn_sinks.weight"},
     {"model.layers.3.mlp.experts.12.down_proj.weight", "blk.3.ffn_down.12.weight"},
     {"model.layers.3.mlp.switch_mlp.up_proj.weight", "blk.3.ffn_up_exps.weight"},
     {"language_model.model.layers.1.mlp.up_proj.weight", "blk.1.ffn_up.weight"},
