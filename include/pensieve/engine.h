@@ -31,7 +31,7 @@ struct engine_options {
     uint32_t prefill_chunk;     /* prompt tokens a step at most; 0: the default (256) */
     uint32_t sequences_max;     /* in one step at most; 0: the default (64) */
     uint32_t queue_max;         /* waiting at most; 0: the default (256) */
-    uint64_t kv_bytes_max;      /* all KV pages together; 0: the default (1 GiB, at least one context) */
+    uint64_t kv_bytes_max;      /* all KV pages together; 0: engine_kv_default of one context */
     enum longrope longrope;
 };
 
@@ -50,6 +50,10 @@ struct model_info {
     uint64_t kv_bytes_token;                        /* of one position, all layers */
     float temperature, top_p, top_k;                /* as the makers advise; < 0: they say nothing */
 };
+
+/* One context's worth of keys and values, but at most a quarter of the machine's memory, and at least
+ * 1 GiB for several conversations. Memory is touched only as it is needed. */
+uint64_t engine_kv_default(uint64_t context_bytes);
 
 /* Opens, checks and maps the model, starts the threads. Errors: ERR_IO, ERR_FORMAT, ERR_USAGE. */
 struct engine *engine_open(const struct engine_options *options, struct err *err);

@@ -176,7 +176,7 @@ static bool get_bytes(struct download *download, struct err *err)
     return true;
 }
 
-/* Once more from the start where the bytes are wrong: a resumed file may have had a bad beginning. */
+/* Once more from the start where the bytes are wrong: what was resumed may have begun badly. */
 static bool get_right_bytes(struct download *download, struct err *err)
 {
     const struct hub_file *file = download->fetch->file;
@@ -192,8 +192,8 @@ static bool get_right_bytes(struct download *download, struct err *err)
             return false;
         }
     }
-    return err_set(err, ERR_FORMAT, "%.*s: its bytes are not those of the hub's listing (%.12s...), "
-                   "twice; they were thrown away", STR_ARG(file->name), file->digest.s);
+    return err_set(err, ERR_FORMAT, "%.*s: its bytes are not those of the hub's listing "
+                   "(%.12s...), twice; they were thrown away", STR_ARG(file->name), file->digest.s);
 }
 
 /* What an earlier attempt left is hashed again: nothing else says that it is still the same. */

@@ -242,8 +242,8 @@ static bool is_top(struct str path)
     return !memchr(path.s, '/', path.n);
 }
 
-/* The weights at the top of the repository. Some hold them twice: then model*.safetensors are meant,
- * not consolidated.safetensors. */
+/* The weights at the top of the repository. Some hold them twice: then model*.safetensors are
+ * meant, not consolidated.safetensors. */
 static bool is_weights(struct str path, bool named_model)
 {
     return str_ends(path, STR(".safetensors")) && is_top(path) &&
@@ -326,8 +326,8 @@ static bool is_roughly(struct str stem, struct str wanted, struct arena *arena)
     return contains(name, wanted);
 }
 
-/* Puts those that are wanted first, returns how many: those of exactly this name, or else those that
- * fit it roughly. */
+/* Puts those that are wanted first, returns how many: those of exactly this name, or else those
+ * that fit it roughly. */
 static size_t filter(struct group *groups, size_t n, struct str wanted, struct arena *arena)
 {
     size_t kept = 0;

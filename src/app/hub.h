@@ -25,7 +25,7 @@ enum {
 /* OWNER/NAME[:FILE][@REVISION] */
 struct hub_repo {
     struct str owner, name;
-    struct str wanted;                  /* a GGUF file's name, part of it, or a pattern; n == 0: none */
+    struct str wanted;                  /* a GGUF file's name, part of it, a pattern; n == 0: none */
     struct str revision;                /* "main" if none was given */
 };
 

@@ -264,7 +264,8 @@ const struct model_entry *models_find(const struct models *models, struct str na
         }
     }
     if (matching(models, name, is_near, &found, shown, sizeof(shown))) {
-        err_set(err, ERR_NOT_FOUND, "there is no model %.*s; did you mean %s?", STR_ARG(cut), shown);
+        err_set(err, ERR_NOT_FOUND, "there is no model %.*s; did you mean %s?", STR_ARG(cut),
+                shown);
     } else {
         err_set(err, ERR_NOT_FOUND, "there is no model at %.*s; `make model` fetches the default "
                 "one, `pensieve list` shows what is there", STR_ARG(cut));

@@ -1,5 +1,5 @@
-/* progress.h - how far a download is, for a person: a line that moves on a terminal, else a line now
- * and then. It never goes back, even where bytes were thrown away. */
+/* progress.h - how far a download is, for a person: a line that moves on a terminal, else a line
+ * now and then. It never goes back, even where bytes were thrown away. */
 #ifndef PENSIEVE_APP_PROGRESS_H
 #define PENSIEVE_APP_PROGRESS_H
 

@@ -75,7 +75,7 @@ static struct served *new_served(struct serve_models *all, const char *path, str
 }
 
 static bool add_backend(struct serve_models *all, struct served *served, struct engine *engine,
-                        struct str name, uint32_t context, uint64_t file_bytes, struct err *err)
+                        struct str name, uint32_t context, uint64_t bytes, struct err *err)
 {
     const struct config *config = all->config;
     struct native_options native = {
@@ -89,7 +89,7 @@ static bool add_backend(struct serve_models *all, struct served *served, struct 
         .open = open_served,
         .context = served,
         .engine = engine,
-        .bytes = file_bytes + config->kv_memory,
+        .bytes = bytes,
         .seeded = config->seed != 0,
         .seed = config->seed,
         .advised = strcmp(config->sampling, "model") == 0,
@@ -99,6 +99,21 @@ static bool add_backend(struct serve_models *all, struct served *served, struct 
         backends_add(all->backends, backend);
     }
     return backend != NULL;
+}
+
+/* What the engine will make of --kv-memory and --context: as the model was trained at most, and no
+ * longer than the memory holds. */
+static uint64_t kv_bytes(const struct config *config, uint64_t token, uint32_t trained)
+{
+    uint64_t context = config->context ? config->context : trained;
+    return config->kv_memory ? config->kv_memory : engine_kv_default(context * token);
+}
+
+static uint32_t context_of(const struct config *config, uint64_t token, uint32_t trained)
+{
+    uint64_t held = kv_bytes(config, token, trained) / (token * KV_PAGE) * KV_PAGE;
+    uint64_t wanted = config->context ? config->context : held;
+    return wanted < trained ? (uint32_t)wanted : trained;
 }
 
 static bool add_default(struct serve_models *all, const struct models *models,
@@ -116,20 +131,12 @@ static bool add_default(struct serve_models *all, const struct models *models,
     }
     const struct model_info *info = engine_info(out->engine);
     if (add_backend(all, new_served(all, entry.path, out->id), out->engine, info->name,
-                    info->context, info->file_bytes, err)) {
+                    info->context, info->file_bytes +
+                    kv_bytes(config, info->kv_bytes_token, info->context_trained), err)) {
         return true;
     }
     engine_close(out->engine);
     return false;
-}
-
-/* What the engine makes of --context: as the model was trained at most, and as --kv-memory holds. */
-static uint32_t context_of(const struct config *config, const struct hparams *h)
-{
-    uint64_t token = (uint64_t)h->layers * h->kv_heads * h->head_dim * 2 * sizeof(uint16_t);
-    uint64_t held = config->kv_memory / (token * KV_PAGE) * KV_PAGE;
-    uint64_t wanted = config->context ? config->context : held;
-    return wanted < h->context_trained ? (uint32_t)wanted : h->context_trained;
 }
 
 /* A model that is opened later. false: it won't do, and err says why. */
@@ -142,9 +149,12 @@ static bool add_later(struct serve_models *all, const struct model_entry *entry,
     struct checkpoint *checkpoint = checkpoint_open(entry->path, err);
     bool added = false;
     if (checkpoint) {
-        served->context = context_of(all->config, &checkpoint->hparams);
+        const struct hparams *h = &checkpoint->hparams;
+        uint64_t token = (uint64_t)h->layers * h->kv_heads * h->head_dim * 2 * sizeof(uint16_t);
+        served->context = context_of(all->config, token, h->context_trained);
         added = add_backend(all, served, NULL, checkpoint->name, served->context,
-                            checkpoint->file_bytes, err);
+                            checkpoint->file_bytes + kv_bytes(all->config, token, served->context),
+                            err);
         checkpoint_close(checkpoint);
     }
     all->n -= !added;

@@ -130,10 +130,11 @@ static enum web_outcome judge(struct web *web, const struct web_head *head, uint
                                        "private or gated; set HF_TOKEN", host);
         return WEB_REFUSED;
     case 403:
-        err_set(err, ERR_FORBIDDEN, token ? "%s: this model is gated, and the token's owner has not "
-                                            "been let in: ask for access on its page there"
-                                          : "%s: this model is gated: ask for access on its page "
-                                            "there, and set HF_TOKEN", host);
+        err_set(err, ERR_FORBIDDEN,
+                token ? "%s: this model is gated, and the token's owner has not been let in: ask "
+                        "for access on its page there"
+                      : "%s: this model is gated: ask for access on its page there, and set "
+                        "HF_TOKEN", host);
         return WEB_REFUSED;
     case 404:
         err_set(err, ERR_NOT_FOUND, "%s has no such model, file or revision", host);

@@ -65,14 +65,14 @@ struct memory;
 
 struct native_options {
     struct model_card card;             /* copied */
-    /* Opens the model; called on the loop's work pool, and again after each time it was unloaded. */
+    /* Opens the model; called on the loop's work pool, again each time after it was unloaded. */
     struct engine *(*open)(void *context, struct err *err);
     void *context;
     struct engine *engine;              /* not NULL: it is open already, and stays */
     uint64_t bytes;                     /* of memory, once it is open */
     bool seeded;                        /* every request samples with this seed, so that equal */
     uint64_t seed;                      /* ones get equal answers; otherwise each draws its own */
-    bool advised;                       /* what a request leaves out is as the model's makers advise */
+    bool advised;                       /* what a request leaves out: as the model's makers advise */
 };
 
 /* On success the backend owns the engine. While no generation or count is under way it keeps no

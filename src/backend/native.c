@@ -566,7 +566,9 @@ static void settled(struct resident *resident, const struct err *error)
     counts_settled(native, error);
 }
 
-static const struct resident_ops resident_ops = {.load = load, .unload = unload, .settled = settled};
+static const struct resident_ops resident_ops = {
+    .load = load, .unload = unload, .settled = settled,
+};
 
 /* ---- the backend ---- */
 

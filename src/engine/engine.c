@@ -144,6 +144,15 @@ static bool take(uint32_t *out, const char *what, uint32_t given, uint32_t other
            err_set(err, ERR_USAGE, "%s: %u is more than the limit of %u", what, given, max);
 }
 
+uint64_t engine_kv_default(uint64_t context_bytes)
+{
+    const long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
+    const uint64_t quarter = pages > 0 ? (uint64_t)pages * (uint64_t)page_bytes / 4 : 0;
+    const uint64_t wanted = context_bytes < quarter ? context_bytes : quarter;
+
+    return wanted > KV_BYTES_DEFAULT ? wanted : KV_BYTES_DEFAULT;
+}
+
 /* A context that nobody asked for is no longer than what the memory holds. */
 static bool open_kv(struct engine *engine, uint64_t bytes_max, bool context_asked, struct err *err)
 {
@@ -153,7 +162,7 @@ static bool open_kv(struct engine *engine, uint64_t bytes_max, bool context_aske
     uint64_t bytes = bytes_max;
 
     if (bytes == 0)
-        bytes = context_bytes > KV_BYTES_DEFAULT ? context_bytes : KV_BYTES_DEFAULT;
+        bytes = engine_kv_default(context_bytes);
     engine->cache = kv_cache_new(h->layers, h->kv_heads, h->head_dim, bytes, err);
     if (!engine->cache)
         return false;

@@ -87,7 +87,7 @@ static void defaults_are_inside_their_bounds(void **state)
     assert_true(load(f, NULL, NULL, NULL));
     assert_int_equal(f->config.port, 7777);
     assert_string_equal(f->config.host, "127.0.0.1");
-    assert_int_equal(f->config.kv_memory, 1ull << 30);
+    assert_int_equal(f->config.kv_memory, 0);
     assert_int_equal(f->config.ping_ms, 5000);
     assert_true(f->config.require_key);
     assert_false(f->config.strict);
@@ -142,10 +142,10 @@ static void wrong_values_are_told_by_their_place(void **state)
                    "test.conf line 3: port: 70000 is not between 0 and 65535");
     assert_refused(f, "port 80\n", NULL, NULL,
                    "test.conf line 1: a line is \"option = value\" or a # comment");
-    assert_refused(f, NULL, NULL, "--kv-memory 12KiB",
-                   "--kv-memory: 12KiB is not between 1MiB and 64TiB");
+    assert_refused(f, NULL, NULL, "--body-bytes-max 12B",
+                   "--body-bytes-max: 12B is not between 1KiB and 4GiB");
     assert_refused(f, NULL, NULL, "--kv-memory 18446744073709551615TiB",
-                   "--kv-memory: 18446744073709551615TiB is not between 1MiB and 64TiB");
+                   "--kv-memory: 18446744073709551615TiB is not between 0 and 64TiB");
     assert_refused(f, NULL, NULL, "--ping 5", "--ping: \"5\" is not a time like 500ms, 5s or 2min");
     assert_refused(f, NULL, NULL, "--ping 2h", "--ping: 2h is not between 100ms and 1h");
     assert_refused(f, NULL, NULL, "--strict=maybe", "--strict: \"maybe\" is neither yes nor no");

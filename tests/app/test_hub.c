@@ -133,7 +133,8 @@ static void test_ggufs(void **state)
 {
     static const char *const names[] = {
         "m-IQ2_M.gguf", "m-Q4_K_M.gguf", "sub/m-Q8_0-00002-of-00002.gguf",
-        "sub/m-Q8_0-00001-of-00002.gguf", "mmproj-F16.gguf", "m-Q4_K_M.imatrix", "half-00001-of-00003.gguf",
+        "sub/m-Q8_0-00001-of-00002.gguf", "mmproj-F16.gguf", "m-Q4_K_M.imatrix",
+        "half-00001-of-00003.gguf",
     };
     size_t n = sizeof(names) / sizeof(names[0]);
     assert_chosen(*state, names, n, "a/b", "m-Q4_K_M.gguf\n");
