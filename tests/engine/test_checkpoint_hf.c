@@ -652,6 +652,30 @@ static void test_what_is_missing(void **state)
     fixture_free(&f);
 }
 
+/* A folder in the hub's cache is called by a hash; the model's name stands above it. */
+static void test_name_in_the_cache(void **state)
+{
+    static const struct { const char *path, *name; } rows[] = {
+        {"/no/models--acme--tiny-llama/snapshots/0123abcd", "tiny-llama"},
+        {"/no/models--acme--tiny-llama/0123abcd", "0123abcd"},
+        {"/no/models--acme/snapshots/0--1", "0--1"},
+        {"/no/acme/tiny-llama/", "tiny-llama"},
+    };
+    struct fixture f = fixture_new();
+    struct err err;
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct safetensors *shard = safetensors_parse(f.weights.s, f.weights.n, "x", &err);
+        const struct hf_files files = {.config = f.config, .tokenizer = f.tokenizer,
+                                       .shards = &shard, .shards_n = 1};
+        struct checkpoint *c = checkpoint_of_hf(&files, rows[i].path, &err);
+        assert_non_null(c);
+        assert_true(str_is(c->name, rows[i].name));
+        checkpoint_close(c);
+    }
+    fixture_free(&f);
+}
+
 static void test_shards(void **state)
 {
     struct fixture f = fixture_new();
@@ -729,6 +753,7 @@ int main(void)
         cmocka_unit_test(test_templates),
         cmocka_unit_test(test_quantisations_of_others),
         cmocka_unit_test(test_what_is_missing),
+        cmocka_unit_test(test_name_in_the_cache),
         cmocka_unit_test(test_shards),
         cmocka_unit_test(test_end_token_of_the_config),
         cmocka_unit_test(test_vocab_of_another_size),
