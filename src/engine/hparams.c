@@ -104,16 +104,6 @@ static bool check_rope(const struct hparams *h, const struct rope *rope, struct 
     return true;
 }
 
-void hparams_alternate(struct hparams *h, uint32_t period, uint8_t local_rope, struct arena *arena)
-{
-    struct layer_kind *kinds = arena_array(arena, h->layers, sizeof *kinds);
-
-    for (uint32_t i = 0; i < h->layers; i++)
-        if ((i + 1) % period != 0)
-            kinds[i] = (struct layer_kind){.windowed = true, .rope = local_rope};
-    h->kinds = kinds;
-}
-
 bool hparams_check(struct hparams *h, struct arena *arena, struct err *err)
 {
     if (!check_size("layers", h->layers, LAYERS_MAX, err) ||

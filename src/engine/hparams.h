@@ -70,10 +70,6 @@ struct hparams {
 
 /* Before a container reads: what most models mean by saying nothing. */
 void hparams_init(struct hparams *hparams);
-/* kinds by a pattern: every period-th layer (the last of the first `period`) sees everything and
- * turns by ropes[0], the others see the window and turn by ropes[local_rope]. */
-void hparams_alternate(struct hparams *hparams, uint32_t period, uint8_t local_rope,
-                       struct arena *arena);
 /* Fills kinds where the reader left NULL (all layers windowed, if there is a window), bounds
  * everything. ERR_FORMAT in plain words. */
 bool hparams_check(struct hparams *hparams, struct arena *arena, struct err *err);

@@ -5,6 +5,8 @@
  * stream and small enough to balance. */
 #include "engine/work.h"
 
+#include <math.h>
+
 enum {
     TASKS_PER_THREAD = 4,
     ROWS_ALONE = 8,             /* fewer whole rows are done before a worker would have joined in */
@@ -63,10 +65,18 @@ void multiply(const struct forward *f, float *out, size_t stride, const struct m
     f->kernels->matmul[w->quant](out, stride, w, x, 0, w->rows, f->threads[thread].matmul);
 }
 
+/* GELU as it is defined; no common model has it, so it has no kernel. */
+static void gelu_erf_mul(float *gate, const float *up, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        gate[i] = gate[i] / 2 * (1 + erff(gate[i] * 0.707106781f)) * up[i];
+}
+
 void gate_mul(const struct forward *f, float *gate, const float *up, size_t n)
 {
-    if (f->hparams->activation == ACTIVATION_GELU_TANH)
-        f->kernels->gelu_mul(gate, up, n);
-    else
-        f->kernels->silu_mul(gate, up, n);
+    switch (f->hparams->activation) {
+    case ACTIVATION_SILU: f->kernels->silu_mul(gate, up, n); break;
+    case ACTIVATION_GELU_TANH: f->kernels->gelu_mul(gate, up, n); break;
+    case ACTIVATION_GELU: gelu_erf_mul(gate, up, n); break;
+    }
 }
