@@ -112,6 +112,8 @@ struct sequence_params {
     const int32_t *tokens;      /* the prompt, at least one; copied by engine_submit */
     size_t tokens_n;            /* at most the context; equal to it: ends CONTEXT_FULL at once */
     uint32_t max_tokens;        /* 0: prefill only */
+    bool continues;             /* the prompt ends within the answer: its text may begin with a space
+                                   that tokenizers with one before the first word else drop */
     struct sampling sampling;
     void *context;              /* of the callbacks */
     /* Each sampled token that is not an end token, with the characters it completes: valid UTF-8,

@@ -349,6 +349,7 @@ static bool submit(struct generation *generation, struct err *err)
     stops_init(&generation->voice.stops, request->stop_sequences, request->stop_sequences_n);
     const struct sequence_params params = {
         .tokens = tokens->ids, .tokens_n = tokens->n, .max_tokens = request->max_tokens,
+        .continues = request->prefill,
         .sampling = sampling_of(native, request), .context = generation,
         .on_token = on_token, .on_done = on_done,
     };

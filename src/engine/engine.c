@@ -355,6 +355,8 @@ struct sequence *engine_submit(struct engine *engine, const struct sequence_para
     }
     struct sequence *sequence = sequence_new(params, engine->info.context, engine->inbox,
                                              &engine->waiting);
+    if (sequence && !params->continues)
+        sequence->detokenizer.decode = vocab_decode(model_vocab(engine->model));
     if (!sequence || !queue_put(engine->inbox, sequence)) {
         free(sequence);
         atomic_fetch_sub(&engine->waiting, 1);

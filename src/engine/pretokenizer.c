@@ -13,7 +13,9 @@
 #include "engine/families.h"
 #include "engine/pattern.h"
 
-enum { MATCH_STEPS_MAX = 50 * 1000 * 1000, MATCH_HEAP_KIB_MAX = 64 * 1024,
+/* A match may go over the text a few times, as where a run of capitals has no small letter at its end;
+ * a pattern that does so for every word in it is caught by the clock. */
+enum { MATCH_STEPS_MIN = 1000 * 1000, MATCH_STEPS_A_BYTE = 16, MATCH_HEAP_KIB_MAX = 64 * 1024,
        JIT_STACK_MIN = 32 << 10, JIT_STACK_MAX = 1 << 20,
        SPLIT_SECONDS_MIN = 10, SPLIT_BYTES_A_SECOND = 1 << 18, CLOCK_EVERY = 64 };
 
@@ -190,7 +192,6 @@ struct splitter *splitter_new(const struct pretokenizer *pretokenizer, struct er
         err_set(err, ERR_INTERNAL, "out of memory");
         return NULL;
     }
-    pcre2_set_match_limit(splitter->context, MATCH_STEPS_MAX);
     pcre2_set_heap_limit(splitter->context, MATCH_HEAP_KIB_MAX);
     if (splitter->stack)
         pcre2_jit_stack_assign(splitter->context, NULL, splitter->stack);
@@ -211,6 +212,8 @@ void splitter_start(struct splitter *splitter, struct str text)
 {
     splitter->text = text;
     splitter->taken = false;
+    const uint64_t steps = MATCH_STEPS_MIN + MATCH_STEPS_A_BYTE * (uint64_t)text.n;
+    pcre2_set_match_limit(splitter->context, steps < UINT32_MAX ? (uint32_t)steps : UINT32_MAX);
     for (size_t i = 0; i < splitter->pretokenizer->n; i++)
         splitter->levels[i] = (struct level){0};
 }

@@ -95,12 +95,40 @@ static void random_bytes_give_the_same_however_cut(void **state)
     (void)state;
 }
 
+static void expect_decoded(enum vocab_decode decode, const char *const *pieces, const char *expected)
+{
+    struct detokenizer detokenizer = {.decode = decode};
+    struct buf out = {0};
+
+    for (; *pieces; pieces++)
+        detokenizer_push(&detokenizer, str_of(*pieces), &out);
+    detokenizer_finish(&detokenizer, &out);
+    assert_true(str_is(buf_view(&out), expected));
+    buf_release(&out);
+}
+
+static void a_space_before_the_first_word_is_dropped(void **state)
+{
+    expect_decoded(DECODE_PLAIN, (const char *const[]){" a", " b", NULL}, " a b");
+    expect_decoded(DECODE_STRIP_SPACE, (const char *const[]){" a", " b", NULL}, "a b");
+    expect_decoded(DECODE_STRIP_SPACE, (const char *const[]){"", " ", " ", "b", NULL}, " b");
+    expect_decoded(DECODE_STRIP_SPACE, (const char *const[]){"  ", "b", NULL}, " b");
+    expect_decoded(DECODE_STRIP_SPACE, (const char *const[]){"a", " b", NULL}, "a b");
+    expect_decoded(DECODE_STRIP_SPACE, (const char *const[]){"\xe4", "\xbd", "\xa0", NULL},
+                   "\xe4\xbd\xa0");
+    expect_decoded(DECODE_STRIP_SPACE, (const char *const[]){NULL}, "");
+    expect_decoded(DECODE_STRIP_TOKEN, (const char *const[]){"  ", " b", NULL}, " b");
+    expect_decoded(DECODE_STRIP_TOKEN, (const char *const[]){" a", " b", NULL}, "a b");
+    (void)state;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(characters_come_whole),
         cmocka_unit_test(broken_bytes_are_replaced_as_python_does),
         cmocka_unit_test(nothing_whole_is_held_back),
+        cmocka_unit_test(a_space_before_the_first_word_is_dropped),
         cmocka_unit_test(random_bytes_give_the_same_however_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
