@@ -450,11 +450,54 @@ static void steps_golden(void **state)
     (void)state;
 }
 
+/* A quadratic step anywhere would take minutes here. The kinds of tests/golden/tokens/steps.json. */
+static void long_input_stays_near_linear(void **state)
+{
+    static const char *const kinds[] = {"NFC", "NFKD", "split Contiguous False", "characters",
+                                        "unknown, fused", "unigram", "unigram metaspace first True"};
+    static const char *const units[] = {"a", " ", "\n", "ab", "\xcc\x81\xcc\xa3",
+                                        "\xe1\x84\x80\xe1\x85\xa1", "\xe4\xbd\xa0"};
+    enum { BYTES = 1 << 17 };
+    char json[PATH_BYTES];
+    struct arena *arena = arena_new(1 << 16);
+    size_t n = 0;
+
+    path_of(json, NULL, "golden", "tokens/steps.json");
+    yyjson_arr_iter each = yyjson_arr_iter_with(json_of(json, arena));
+    for (yyjson_val *one; (one = yyjson_arr_iter_next(&each));) {
+        struct vocab_source source;
+        bool wanted = false;
+        for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+            wanted |= str_is(json_str(yyjson_obj_get(one, "name")), kinds[i]);
+        if (!wanted)
+            continue;
+        assert_true(vocab_source_json(arena, json_str(yyjson_obj_get(one, "file")),
+                                      (struct str){0}, &source, NULL));
+        struct vocab *vocab = vocab_new(&source, NULL);
+        for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+            struct arena *scratch = arena_new(1 << 16);
+            struct buf text = {0};
+            while (text.n < BYTES)
+                buf_cstr(&text, units[i]);
+            const uint64_t start = clock_ns();
+            assert_true(encode(vocab, scratch, buf_view(&text), false).n > 0);
+            assert_true(clock_seconds_since(start) < 10);
+            buf_release(&text);
+            arena_free(scratch);
+        }
+        vocab_free(vocab);
+        n++;
+    }
+    arena_free(arena);
+    assert_int_equal(n, sizeof kinds / sizeof *kinds);
+    (void)state;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(words_golden),     cmocka_unit_test(steps_golden),
-        cmocka_unit_test(tiny_golden),
+        cmocka_unit_test(tiny_golden),      cmocka_unit_test(long_input_stays_near_linear),
         cmocka_unit_test(smollm2_golden),   cmocka_unit_test(smollm2_fixture),
         cmocka_unit_test(tiny_fixtures),    cmocka_unit_test(real_fixtures),
     };

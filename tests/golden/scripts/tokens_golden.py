@@ -2,7 +2,7 @@
 """tokens_golden.py MODEL.gguf - makes ../tokens/words.json and ../tokens/smollm2.json.
 
 words.json: strings of our own, and random ones from a fixed seed, cut into words by Hugging Face's
-`tokenizers` with the pre-tokenisers that the names in src/engine/pretokenizer.c stand for.
+`tokenizers` with the pre-tokenisers that the names in src/engine/families.c stand for.
 smollm2.json: the same strings through the whole tokenizer, rebuilt from MODEL's metadata;
 "plain" is there where special tokens spelled in the text give other ids as text.
 Made with tokenizers 0.23.3 and gguf 0.19.0.
@@ -15,12 +15,24 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers as p
 OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tokens")
 CL100K = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*"
           r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+UPPER, LOWER, ELISION = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]", r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+O200K = (rf"[^\r\n\p{{L}}\p{{N}}]?{UPPER}*{LOWER}+%s|[^\r\n\p{{L}}\p{{N}}]?{UPPER}+{LOWER}*%s|\p{{N}}%s"
+         r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+QWEN35 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*"
+          r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+DEEPSEEK = (r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+            r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"""
+            r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 GPT2 = pre.ByteLevel(add_prefix_space=False, use_regex=True)
 WORDS = {
     "gpt-2": GPT2,
     "smollm": pre.Sequence([pre.Digits(individual_digits=True), GPT2]),
     "llama-bpe": pre.Split(Regex(CL100K % "{1,3}"), "isolated"),
     "qwen2": pre.Split(Regex(CL100K % ""), "isolated"),
+    "qwen35": pre.Split(Regex(QWEN35), "isolated"),
+    "gpt-4o": pre.Split(Regex(O200K % (ELISION, ELISION, "{1,3}")), "isolated"),
+    "tekken": pre.Split(Regex(O200K % ("", "", "")), "isolated"),
+    "deepseek-v3": pre.Sequence([pre.Split(Regex(p), "isolated") for p in DEEPSEEK]),
 }
 PIECES = (" ", " ", "  ", "\n", "\r\n", "\t", "\u00a0", "\u2003", "\u3000", "\u180e", "\u200b", "\x85",
           "a", "Zeit", "it", "'s", "'LL", "'", "don't", "1", "23", "4567", "\u0663", "\u00bd", "\u2167",
