@@ -70,7 +70,7 @@ run: $(PROGRAM) $(MODEL)
 
 # ---- testing ----
 
-BUILDS := build/asan/build.ninja build/tsan/build.ninja build/fuzz/build.ninja
+BUILDS := build/asan/build.ninja build/tsan/build.ninja build/fuzz/build.ninja build/bench/build.ninja
 
 test: setup-test $(MODEL) build/release/build.ninja $(BUILDS)
 	@tests/run layers asan tsan release kernels clients fuzz

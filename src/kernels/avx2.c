@@ -2,9 +2,10 @@
  *
  * Without a dot product instruction, maddubs multiplies unsigned by signed bytes and adds pairs
  * into 16 bits. The hard thing is to stay within them for as long as possible before widening:
- * 4-bit weights (15 * 127 * 2 = 3810) for 8 steps, that is a whole group; 6-bit ones (63 * 127 * 2)
- * for 2; 8-bit ones (128 * 127 * 2) for 1. */
+ * 4-bit weights (15 * 127 * 2 = 3810) for 8 steps, that is a whole group; 5-bit ones for 4; 6-bit
+ * ones (63 * 127 * 2) for 2; 8-bit ones (128 * 127 * 2) for 1. */
 #include "kernels/simd_avx2.h"
+#include "kernels/simd_bytes_x86.h"
 
 #include "kernels/body_float.h"
 #include "kernels/body_attend.h"
@@ -49,63 +50,82 @@ static inline void settle(__m256i *sums, size_t n)
         __asm__("" : "+x"(sums[i]));
 }
 
-/* 4-bit weights: R rows by V vectors of 8 columns, 2 * R * V + V + 2 registers. */
+/* Takes one group's sums into the totals. */
 __attribute__((always_inline)) static inline void
-tile_nibbles(struct row_panel *rows, size_t row, const struct column_panel *x, size_t groups,
-             const size_t R, const size_t V)
+tile_scale(__m256 *total, const __m256i *sums, const struct row_panel *rows, size_t row,
+           const struct column_panel *x, size_t g, const enum gemm_kind kind, const size_t R,
+           const size_t V)
 {
-    const uint8_t *n = rows->n + row * groups * ACT_GROUP;
+    for (size_t v = 0; v < V; v++) {
+        const size_t at = g * x->lanes + v * 8;
+        __m256 scale = _mm256_loadu_ps(x->scale + at), sum = _mm256_loadu_ps(x->sum + at);
+        for (size_t r = 0; r < R; r++) {
+            __m256 d = _mm256_mul_ps(scale, _mm256_set1_ps(rows->d[row + r][g]));
+            __m256 *t = &total[r * V + v];
+            *t = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[r * V + v]), d, *t);
+            if (kind == GEMM_SIXTEENS)
+                continue;
+            if (kind == GEMM_SIXTEENS_M) {
+                __m256i fixes = _mm256_madd_epi16(load_bytes(x->halves + 2 * at),
+                                                  load_quad(rows->fix[row + r][g]));
+                sum = _mm256_mul_ps(_mm256_cvtepi32_ps(fixes), scale);
+            }
+            *t = _mm256_fmadd_ps(_mm256_set1_ps(rows->m[row + r][g]), sum, *t);
+        }
+    }
+}
+
+/* Unsigned weights: R rows by V vectors of 8 columns. Products gather in 16 bits for as many steps
+ * as their kind allows and then in 32; where 16 numbers have a scale, widening multiplies with it.
+ */
+__attribute__((always_inline)) static inline void
+tile(struct row_panel *rows, size_t row, const struct column_panel *x, size_t groups,
+     const enum gemm_kind kind, const size_t R, const size_t V)
+{
+    const size_t quads = ACT_GROUP / ACT_QUAD, stride = groups * ACT_GROUP;
+    const size_t steps = kind == GEMM_BITS4 ? quads : kind == GEMM_BITS5 ? 4 : 2;
+    const bool sixteens = kind == GEMM_SIXTEENS || kind == GEMM_SIXTEENS_M;
+    const uint8_t *n = rows->n + row * stride;
     const int8_t *q = x->q;
     __m256 total[6];
     for (size_t j = 0; j < R * V; j++)
         total[j] = _mm256_setzero_ps();
-    for (size_t g = 0; g < groups; g++, n += ACT_GROUP) {
-        __m256i sums[6];
-        for (size_t j = 0; j < R * V; j++)
-            sums[j] = _mm256_setzero_si256();
-        for (size_t quad = 0; quad < ACT_GROUP / ACT_QUAD; quad++, q += x->lanes * ACT_QUAD) {
-            __m256i right[2];
-            for (size_t v = 0; v < V; v++)
-                right[v] = load_bytes(q + v * 32);
-            for (size_t r = 0; r < R; r++) {
-                __m256i left = load_quad(n + r * groups * ACT_GROUP + quad * ACT_QUAD);
+    for (size_t g = 0; g < groups; g++) {
+        __m256i wide[6];
+        for (size_t j = 0; j < R * V; j++) {
+            const int16_t *halves = x->halves + 2 * (g * x->lanes + j % V * 8);
+            wide[j] = kind == GEMM_SIXTEENS
+                          ? _mm256_madd_epi16(load_bytes(halves),
+                                              load_quad(rows->fix[row + j / V][g]))
+                          : _mm256_setzero_si256();
+        }
+        for (size_t step = 0; step < quads; step += steps) {
+            __m256i sums[6];
+            for (size_t j = 0; j < R * V; j++)
+                sums[j] = _mm256_setzero_si256();
+            for (size_t i = 0; i < steps; i++, n += ACT_QUAD, q += x->lanes * ACT_QUAD) {
+                __m256i right[2];
                 for (size_t v = 0; v < V; v++)
-                    sums[r * V + v] = _mm256_add_epi16(sums[r * V + v],
-                                                       _mm256_maddubs_epi16(left, right[v]));
+                    right[v] = load_bytes(q + v * 32);
+                for (size_t r = 0; r < R; r++) {
+                    __m256i left = load_quad(n + r * stride);
+                    for (size_t v = 0; v < V; v++)
+                        sums[r * V + v] = _mm256_add_epi16(sums[r * V + v],
+                                                           _mm256_maddubs_epi16(left, right[v]));
+                }
+                settle(sums, R * V);
             }
-            settle(sums, R * V);
-        }
-        for (size_t v = 0; v < V; v++) {
-            __m256 scale = _mm256_loadu_ps(x->scale + g * x->lanes + v * 8);
-            __m256 sum = _mm256_loadu_ps(x->sum + g * x->lanes + v * 8);
-            for (size_t r = 0; r < R; r++) {
-                __m256i wide = _mm256_madd_epi16(sums[r * V + v], _mm256_set1_epi16(1));
-                __m256 d = _mm256_mul_ps(scale, _mm256_set1_ps(rows->d[row + r][g]));
-                __m256 *t = &total[r * V + v];
-                *t = _mm256_fmadd_ps(_mm256_cvtepi32_ps(wide), d, *t);
-                *t = _mm256_fmadd_ps(_mm256_set1_ps(rows->m[row + r][g]), sum, *t);
+            for (size_t j = 0; j < R * V; j++) {
+                __m256i factor = sixteens ? load_quad(rows->sub[row + j / V][g][step / 4])
+                                          : _mm256_set1_epi16(1);
+                wide[j] = _mm256_add_epi32(wide[j], _mm256_madd_epi16(sums[j], factor));
             }
+            settle(wide, R * V);
         }
+        tile_scale(total, wide, rows, row, x, g, kind, R, V);
     }
-    for (size_t r = 0; r < R; r++) {
-        for (size_t v = 0; v < V; v++)
-            _mm256_storeu_ps(&rows->tile[row + r][v * 8], total[r * V + v]);
-    }
-}
-
-/* Takes one group's sums, where they are 32 bits wide, into the totals. */
-__attribute__((always_inline)) static inline void
-tile_scale(__m256 *total, const __m256i *sums, const struct row_panel *rows, size_t row,
-           const struct column_panel *x, size_t g, const size_t R, const size_t V)
-{
-    for (size_t v = 0; v < V; v++) {
-        __m256 scale = _mm256_loadu_ps(x->scale + g * x->lanes + v * 8);
-        for (size_t r = 0; r < R; r++) {
-            __m256 d = _mm256_mul_ps(scale, _mm256_set1_ps(rows->d[row + r][g]));
-            total[r * V + v] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[r * V + v]), d,
-                                               total[r * V + v]);
-        }
-    }
+    for (size_t j = 0; j < R * V; j++)
+        _mm256_storeu_ps(&rows->tile[row + j / V][j % V * 8], total[j]);
 }
 
 /* 8-bit weights: the weight's sign goes over to the activation, which is never -128. */
@@ -132,106 +152,46 @@ tile_bytes(struct row_panel *rows, size_t row, const struct column_panel *x, siz
             }
             settle(sums, R * V);
         }
-        tile_scale(total, sums, rows, row, x, g, R, V);
+        tile_scale(total, sums, rows, row, x, g, GEMM_BYTES, R, V);
     }
-    for (size_t r = 0; r < R; r++) {
-        for (size_t v = 0; v < V; v++)
-            _mm256_storeu_ps(&rows->tile[row + r][v * 8], total[r * V + v]);
-    }
-}
-
-/* 6-bit weights: two steps fit 16 bits; the widening multiplies with the 16 numbers' own scale. */
-__attribute__((always_inline)) static inline void
-tile_q6(struct row_panel *rows, size_t row, const struct column_panel *x, size_t groups,
-        const size_t R, const size_t V)
-{
-    const uint8_t *n = rows->n + row * groups * ACT_GROUP;
-    const int8_t *q = x->q;
-    const size_t step = x->lanes * ACT_QUAD;
-    __m256 total[6];
     for (size_t j = 0; j < R * V; j++)
-        total[j] = _mm256_setzero_ps();
-    for (size_t g = 0; g < groups; g++, n += ACT_GROUP) {
-        __m256i sums[6];
-        for (size_t r = 0; r < R; r++) {
-            for (size_t v = 0; v < V; v++)
-                sums[r * V + v] =
-                    _mm256_madd_epi16(load_bytes(x->halves + 2 * (g * x->lanes + v * 8)),
-                                      load_quad(rows->fix[row + r][g]));
-        }
-        for (size_t pair = 0; pair < ACT_GROUP / ACT_QUAD / 2; pair++, q += 2 * step) {
-            for (size_t r = 0; r < R; r++) {
-                const uint8_t *left = n + r * groups * ACT_GROUP + pair * 2 * ACT_QUAD;
-                __m256i left0 = load_quad(left), left1 = load_quad(left + ACT_QUAD);
-                __m256i sub = load_quad(rows->sub[row + r][g][pair / 2]);
-                for (size_t v = 0; v < V; v++) {
-                    __m256i two = _mm256_add_epi16(
-                        _mm256_maddubs_epi16(left0, load_bytes(q + v * 32)),
-                        _mm256_maddubs_epi16(left1, load_bytes(q + step + v * 32)));
-                    sums[r * V + v] = _mm256_add_epi32(sums[r * V + v],
-                                                       _mm256_madd_epi16(two, sub));
-                }
-            }
-            settle(sums, R * V);
-        }
-        tile_scale(total, sums, rows, row, x, g, R, V);
+        _mm256_storeu_ps(&rows->tile[row + j / V][j % V * 8], total[j]);
+}
+
+#define TILES(name, function, ...)                                                              \
+    static void tile8_##name(struct row_panel *rows, size_t row, const struct column_panel *x,  \
+                             size_t groups)                                                     \
+    {                                                                                           \
+        function(rows, row, x, groups, __VA_ARGS__ 6, 1);                                       \
+    }                                                                                           \
+    static void tile16_##name(struct row_panel *rows, size_t row, const struct column_panel *x, \
+                              size_t groups)                                                    \
+    {                                                                                           \
+        function(rows, row, x, groups, __VA_ARGS__ 3, 2);                                       \
     }
-    for (size_t r = 0; r < R; r++) {
-        for (size_t v = 0; v < V; v++)
-            _mm256_storeu_ps(&rows->tile[row + r][v * 8], total[r * V + v]);
-    }
-}
+TILES(bits4, tile, GEMM_BITS4, )
+TILES(bits5, tile, GEMM_BITS5, )
+TILES(bits6, tile, GEMM_BITS6, )
+TILES(bytes, tile_bytes, )
+TILES(sixteens, tile, GEMM_SIXTEENS, )
+TILES(sixteens_m, tile, GEMM_SIXTEENS_M, )
 
-static void tile8_nibbles(struct row_panel *rows, size_t row, const struct column_panel *x,
-                          size_t groups)
-{
-    tile_nibbles(rows, row, x, groups, 6, 1);
-}
-
-static void tile16_nibbles(struct row_panel *rows, size_t row, const struct column_panel *x,
-                           size_t groups)
-{
-    tile_nibbles(rows, row, x, groups, 3, 2);
-}
-
-static void tile8_bytes(struct row_panel *rows, size_t row, const struct column_panel *x,
-                        size_t groups)
-{
-    tile_bytes(rows, row, x, groups, 6, 1);
-}
-
-static void tile16_bytes(struct row_panel *rows, size_t row, const struct column_panel *x,
-                         size_t groups)
-{
-    tile_bytes(rows, row, x, groups, 3, 2);
-}
-
-static void tile8_q6(struct row_panel *rows, size_t row, const struct column_panel *x,
-                     size_t groups)
-{
-    tile_q6(rows, row, x, groups, 6, 1);
-}
-
-static void tile16_q6(struct row_panel *rows, size_t row, const struct column_panel *x,
-                      size_t groups)
-{
-    tile_q6(rows, row, x, groups, 3, 2);
-}
-
-static const struct gemm gemms[QUANT_COUNT] = {
-    [QUANT_Q8_0] = {unpack_q8_0, tile8_bytes, tile16_bytes, 6, 3},
-    [QUANT_Q4_0] = {unpack_q4_0, tile8_nibbles, tile16_nibbles, 6, 3},
-    [QUANT_Q4_1] = {unpack_q4_1, tile8_nibbles, tile16_nibbles, 6, 3},
-    [QUANT_Q6_K] = {unpack_q6_k, tile8_q6, tile16_q6, 6, 3},
+static const struct gemm_tiles tiles_of[GEMM_KINDS] = {
+    [GEMM_BITS4] = {tile8_bits4, tile16_bits4, 6, 3},
+    [GEMM_BITS5] = {tile8_bits5, tile16_bits5, 6, 3},
+    [GEMM_BITS6] = {tile8_bits6, tile16_bits6, 6, 3},
+    [GEMM_BYTES] = {tile8_bytes, tile16_bytes, 6, 3},
+    [GEMM_SIXTEENS] = {tile8_sixteens, tile16_sixteens, 6, 3},
+    [GEMM_SIXTEENS_M] = {tile8_sixteens_m, tile16_sixteens_m, 6, 3},
 };
 
 static void matmul_groups(float *out, size_t out_stride, const struct matrix *w,
                           const struct acts *x, size_t row_begin, size_t row_end, void *scratch)
 {
     if (x->columns <= ACT_PLAIN_MAX)
-        matmul_plain(out, out_stride, w, x, row_begin, row_end);
+        plains[w->quant](out, out_stride, w, x, row_begin, row_end);
     else
-        gemm_run(out, out_stride, w, x, row_begin, row_end, scratch, &gemms[w->quant]);
+        gemm_run(out, out_stride, w, x, row_begin, row_end, scratch, tiles_of);
 }
 
 const struct kernels kernels_avx2 = {
@@ -244,10 +204,7 @@ const struct kernels kernels_avx2 = {
         [QUANT_F32] = matmul_floats,
         [QUANT_F16] = matmul_floats,
         [QUANT_BF16] = matmul_floats,
-        [QUANT_Q8_0] = matmul_groups,
-        [QUANT_Q4_0] = matmul_groups,
-        [QUANT_Q4_1] = matmul_groups,
-        [QUANT_Q6_K] = matmul_groups,
+        [QUANT_Q8_0 ... QUANT_COUNT - 1] = matmul_groups,
     },
     .acts_quantize = acts_quantize,
     .rmsnorm = rmsnorm,

@@ -4,6 +4,7 @@
  * overflows and nothing needs widening. 8-bit weights are made unsigned by adding 128, which is
  * taken off again through the activations' sums: the sum starts at -128 * (sum of q), exactly. */
 #include "kernels/simd_avx512.h"
+#include "kernels/simd_bytes_x86.h"
 
 #include "kernels/body_float.h"
 #include "kernels/body_attend.h"
@@ -46,8 +47,6 @@ static inline __m512 load_floats(const float *at, bool half)
     return _mm512_castsi512_ps(load_columns(at, half));
 }
 
-enum tile_kind { TILE_NIBBLES, TILE_BYTES, TILE_Q6 };
-
 /* Products of one row's group with its columns. */
 __attribute__((always_inline)) static inline __m512i
 group_dot(__m512i sums, const uint8_t *n, const int8_t *q, size_t step, bool half)
@@ -58,11 +57,10 @@ group_dot(__m512i sums, const uint8_t *n, const int8_t *q, size_t step, bool hal
     return sums;
 }
 
-/* 6-bit weights: the products of two quads fit 16 bits, where the sixteen's own scale is applied.
- */
+/* Up to 6 bits: the products of two quads fit 16 bits, where the sixteen's own scale is applied. */
 __attribute__((always_inline)) static inline __m512i
-group_dot_q6(__m512i sums, const uint8_t *n, const int16_t sub[2][2], const int8_t *q, size_t step,
-             bool half)
+group_dot_sixteens(__m512i sums, const uint8_t *n, const int16_t sub[2][2], const int8_t *q,
+                   size_t step, bool half)
 {
     for (size_t quad = 0; quad < ACT_GROUP / ACT_QUAD; quad += 2) {
         __m512i two =
@@ -77,7 +75,7 @@ group_dot_q6(__m512i sums, const uint8_t *n, const int16_t sub[2][2], const int8
 
 __attribute__((always_inline)) static inline void
 tile(struct row_panel *rows, size_t row, const struct column_panel *x, size_t groups,
-     const enum tile_kind kind, const bool half)
+     const enum gemm_kind kind, const bool half)
 {
     const size_t step = x->lanes * ACT_QUAD;
     __m512 total[TILE_ROWS];
@@ -92,16 +90,20 @@ tile(struct row_panel *rows, size_t row, const struct column_panel *x, size_t gr
         for (size_t r = 0; r < TILE_ROWS; r++) {
             const uint8_t *n = rows->n + ((row + r) * groups + g) * ACT_GROUP;
             __m512i sums;
-            if (kind == TILE_NIBBLES)
+            __m512i fixes = _mm512_madd_epi16(halves, load_quad(rows->fix[row + r][g]));
+            if (kind == GEMM_BITS6)
                 sums = group_dot(_mm512_setzero_si512(), n, q, step, half);
-            else if (kind == TILE_BYTES)
+            else if (kind == GEMM_BYTES)
                 sums = group_dot(offset, n, q, step, half);
             else
-                sums = group_dot_q6(_mm512_madd_epi16(halves, load_quad(rows->fix[row + r][g])), n,
-                                    (const int16_t(*)[2])rows->sub[row + r][g], q, step, half);
+                sums = group_dot_sixteens(
+                    kind == GEMM_SIXTEENS ? fixes : _mm512_setzero_si512(), n,
+                    (const int16_t(*)[2])rows->sub[row + r][g], q, step, half);
             __m512 d = _mm512_mul_ps(scale, _mm512_set1_ps(rows->d[row + r][g]));
             total[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), d, total[r]);
-            if (kind == TILE_NIBBLES)
+            if (kind == GEMM_SIXTEENS_M)
+                sum = _mm512_mul_ps(_mm512_cvtepi32_ps(fixes), scale);
+            if (kind != GEMM_SIXTEENS)
                 total[r] = _mm512_fmadd_ps(_mm512_set1_ps(rows->m[row + r][g]), sum, total[r]);
         }
     }
@@ -109,56 +111,38 @@ tile(struct row_panel *rows, size_t row, const struct column_panel *x, size_t gr
         _mm512_storeu_ps(rows->tile[row + r], total[r]);
 }
 
-static void tile8_nibbles(struct row_panel *rows, size_t row, const struct column_panel *x,
-                          size_t groups)
-{
-    tile(rows, row, x, groups, TILE_NIBBLES, true);
-}
+#define TILES(name, kind)                                                                       \
+    static void tile8_##name(struct row_panel *rows, size_t row, const struct column_panel *x,  \
+                             size_t groups)                                                     \
+    {                                                                                           \
+        tile(rows, row, x, groups, kind, true);                                                 \
+    }                                                                                           \
+    static void tile16_##name(struct row_panel *rows, size_t row, const struct column_panel *x, \
+                              size_t groups)                                                    \
+    {                                                                                           \
+        tile(rows, row, x, groups, kind, false);                                                \
+    }
+TILES(unsigned, GEMM_BITS6)
+TILES(bytes, GEMM_BYTES)
+TILES(sixteens, GEMM_SIXTEENS)
+TILES(sixteens_m, GEMM_SIXTEENS_M)
 
-static void tile16_nibbles(struct row_panel *rows, size_t row, const struct column_panel *x,
-                           size_t groups)
-{
-    tile(rows, row, x, groups, TILE_NIBBLES, false);
-}
-
-static void tile8_bytes(struct row_panel *rows, size_t row, const struct column_panel *x,
-                        size_t groups)
-{
-    tile(rows, row, x, groups, TILE_BYTES, true);
-}
-
-static void tile16_bytes(struct row_panel *rows, size_t row, const struct column_panel *x,
-                         size_t groups)
-{
-    tile(rows, row, x, groups, TILE_BYTES, false);
-}
-
-static void tile8_q6(struct row_panel *rows, size_t row, const struct column_panel *x,
-                     size_t groups)
-{
-    tile(rows, row, x, groups, TILE_Q6, true);
-}
-
-static void tile16_q6(struct row_panel *rows, size_t row, const struct column_panel *x,
-                      size_t groups)
-{
-    tile(rows, row, x, groups, TILE_Q6, false);
-}
-
-static const struct gemm gemms[QUANT_COUNT] = {
-    [QUANT_Q8_0] = {unpack_q8_0, tile8_bytes, tile16_bytes, TILE_ROWS, TILE_ROWS},
-    [QUANT_Q4_0] = {unpack_q4_0, tile8_nibbles, tile16_nibbles, TILE_ROWS, TILE_ROWS},
-    [QUANT_Q4_1] = {unpack_q4_1, tile8_nibbles, tile16_nibbles, TILE_ROWS, TILE_ROWS},
-    [QUANT_Q6_K] = {unpack_q6_k, tile8_q6, tile16_q6, TILE_ROWS, TILE_ROWS},
+static const struct gemm_tiles tiles_of[GEMM_KINDS] = {
+    [GEMM_BITS4] = {tile8_unsigned, tile16_unsigned, TILE_ROWS, TILE_ROWS},
+    [GEMM_BITS5] = {tile8_unsigned, tile16_unsigned, TILE_ROWS, TILE_ROWS},
+    [GEMM_BITS6] = {tile8_unsigned, tile16_unsigned, TILE_ROWS, TILE_ROWS},
+    [GEMM_BYTES] = {tile8_bytes, tile16_bytes, TILE_ROWS, TILE_ROWS},
+    [GEMM_SIXTEENS] = {tile8_sixteens, tile16_sixteens, TILE_ROWS, TILE_ROWS},
+    [GEMM_SIXTEENS_M] = {tile8_sixteens_m, tile16_sixteens_m, TILE_ROWS, TILE_ROWS},
 };
 
 static void matmul_groups(float *out, size_t out_stride, const struct matrix *w,
                           const struct acts *x, size_t row_begin, size_t row_end, void *scratch)
 {
     if (x->columns <= ACT_PLAIN_MAX)
-        matmul_plain(out, out_stride, w, x, row_begin, row_end);
+        plains[w->quant](out, out_stride, w, x, row_begin, row_end);
     else
-        gemm_run(out, out_stride, w, x, row_begin, row_end, scratch, &gemms[w->quant]);
+        gemm_run(out, out_stride, w, x, row_begin, row_end, scratch, tiles_of);
 }
 
 const struct kernels kernels_avx512_vnni = {
@@ -171,10 +155,7 @@ const struct kernels kernels_avx512_vnni = {
         [QUANT_F32] = matmul_floats,
         [QUANT_F16] = matmul_floats,
         [QUANT_BF16] = matmul_floats,
-        [QUANT_Q8_0] = matmul_groups,
-        [QUANT_Q4_0] = matmul_groups,
-        [QUANT_Q4_1] = matmul_groups,
-        [QUANT_Q6_K] = matmul_groups,
+        [QUANT_Q8_0 ... QUANT_COUNT - 1] = matmul_groups,
     },
     .acts_quantize = acts_quantize,
     .rmsnorm = rmsnorm,

@@ -6,19 +6,20 @@
  * registers. A tile broadcasts 4 weights of a row against a vector of 4 numbers of each of several
  * columns, so that each lane is one output and is never added to its neighbours.
  *
- * Before including: GEMM_Q8_BIAS, what is added to q8_0's weights to make them fit the tile's
+ * Before including: GEMM_Q8_BIAS, what is added to signed weights to make them fit the tile's
  * multiplication (128 where it takes unsigned bytes, 0 where signed). */
 #include <stdbool.h>
 #include <string.h>
 
 #include "kernels/acts.h"
+#include "kernels/body_unpack.h"
 #include "kernels/half.h"
 #include "kernels/kernels.h"
 
 enum { PANEL_K = 2048, PANEL_GROUPS = PANEL_K / ACT_GROUP };
 
-/* w[i] = d * n[i] + m. q6_k has d * (sub[i / 16] * (n[i] - 32)) instead: sub as a pair of int16
- * each, and in fix what makes up for the 32: the pair of -32 * sub. */
+/* w[i] = d * n[i] + m, or, where each 16 have a scale (struct sixteens): sub and fix as pairs of
+ * int16, fix already multiplied with -32 or -4 where that is all there is to m. */
 struct row_panel {
     _Alignas(64) float tile[MATMUL_ROWS][ACT_LANES_MAX];
     float d[MATMUL_ROWS][PANEL_GROUPS], m[MATMUL_ROWS][PANEL_GROUPS];
@@ -38,71 +39,124 @@ struct column_panel {
 
 typedef void tile_fn(struct row_panel *rows, size_t row, const struct column_panel *x,
                      size_t groups);
-typedef void unpack_fn(struct row_panel *rows, size_t row, const uint8_t *source, size_t groups);
+/* Unpacks groups [from, from + groups) of row r of w to row i of the panel. */
+typedef void unpack_fn(struct row_panel *rows, size_t i, const struct matrix *w, size_t r,
+                       size_t from, size_t groups);
 
-/* A format's way through: its unpacking, and tiles for panels with up to 8 and up to 16 columns. */
-struct gemm {
-    unpack_fn *unpack;
+/* What a tile may take for granted of its n: that decides how soon sums must be widened. */
+enum gemm_kind {
+    GEMM_BITS4,         /* 0..15 at most; also 2 and 3 bits */
+    GEMM_BITS5,         /* 0..31 */
+    GEMM_BITS6,         /* 0..63 */
+    GEMM_BYTES,         /* -128..127, plus GEMM_Q8_BIAS */
+    GEMM_SIXTEENS,      /* 0..63, sub and fix */
+    GEMM_SIXTEENS_M,    /* the same, and fix is multiplied with m */
+    GEMM_KINDS
+};
+
+/* Tiles for panels with up to 8 and up to 16 columns, of so many rows. */
+struct gemm_tiles {
     tile_fn *tile8, *tile16;
     size_t rows8, rows16;
 };
 
-static void unpack_q4_1(struct row_panel *rows, size_t row, const uint8_t *source, size_t groups)
+/* w = d*n + m by 32. */
+UNPACK void unpack_groups(struct row_panel *rows, size_t i, const struct matrix *w, size_t r,
+                          size_t from, size_t groups, const enum quant quant)
 {
-    uint8_t *n = rows->n + row * groups * ACT_GROUP;
-    for (size_t g = 0; g < groups; g++, source += 20, n += ACT_GROUP) {
-        rows->d[row][g] = simd_half(source);
-        rows->m[row][g] = simd_half(source + 2);
-        simd_nibbles(n, source + 4);
-    }
-}
-
-static void unpack_q4_0(struct row_panel *rows, size_t row, const uint8_t *source, size_t groups)
-{
-    uint8_t *n = rows->n + row * groups * ACT_GROUP;
-    for (size_t g = 0; g < groups; g++, source += 18, n += ACT_GROUP) {
-        rows->d[row][g] = simd_half(source);
-        rows->m[row][g] = -8 * rows->d[row][g];
-        simd_nibbles(n, source + 2);
-    }
-}
-
-static void unpack_q8_0(struct row_panel *rows, size_t row, const uint8_t *source, size_t groups)
-{
-    uint8_t *n = rows->n + row * groups * ACT_GROUP;
-    for (size_t g = 0; g < groups; g++, source += 34, n += ACT_GROUP) {
-        rows->d[row][g] = simd_half(source);
-        for (size_t i = 0; i < ACT_GROUP; i++)
-            n[i] = source[2 + i] ^ GEMM_Q8_BIAS;
-    }
-}
-
-/* One half block of 128: see scalar.c for how its bits lie. */
-static void unpack_q6_k_half(uint8_t *n, const uint8_t *low, const uint8_t *high)
-{
-    for (size_t l = 0; l < 32; l++) {
-        n[l] = (uint8_t)((low[l] & 15) | (high[l] & 3) << 4);
-        n[l + 32] = (uint8_t)((low[l + 32] & 15) | (high[l] >> 2 & 3) << 4);
-        n[l + 64] = (uint8_t)(low[l] >> 4 | (high[l] >> 4 & 3) << 4);
-        n[l + 96] = (uint8_t)(low[l + 32] >> 4 | (high[l] >> 6) << 4);
-    }
-}
-
-static void unpack_q6_k(struct row_panel *rows, size_t row, const uint8_t *source, size_t groups)
-{
-    uint8_t *n = rows->n + row * groups * ACT_GROUP;
-    for (size_t g = 0; g < groups; g++) {
-        const uint8_t *block = source + g / 8 * 210;
-        const int8_t *sub = (const int8_t *)block + 192 + g % 8 * 2;
-        rows->d[row][g] = simd_half(block + 208);
-        for (size_t h = 0; h < 2; h++) {
-            rows->sub[row][g][h][0] = rows->sub[row][g][h][1] = sub[h];
-            rows->fix[row][g][h] = (int16_t)(-32 * sub[h]);
+    uint8_t *to = rows->n + i * groups * ACT_GROUP;
+    struct chunk_copy copy;
+    for (size_t g = 0; g < groups; g += CHUNK_GROUPS) {
+        size_t n = groups - g < CHUNK_GROUPS ? groups - g : CHUNK_GROUPS;
+        struct chunk chunk = chunk_of(w, r, from + g, n, quant, &copy);
+        struct scales8 s = scales(&chunk, w, quant);
+        f8_store(rows->d[i] + g, s.d);
+        f8_store(rows->m[i] + g, s.m);
+        for (size_t j = 0; j < n; j++, to += ACT_GROUP) {
+            vb x = numbers(chunk.at, j, quant);
+            vb_store(to, numbers_signed(quant) ? vb_xor(x, vb_set1(GEMM_Q8_BIAS)) : x);
         }
-        if (g % 4 == 0)
-            unpack_q6_k_half(n + g * ACT_GROUP, block + g % 8 * 16, block + 128 + g % 8 * 8);
     }
 }
+
+/* Blocks of 256 with scales by 16. */
+UNPACK void unpack_sixteens(struct row_panel *rows, size_t i, const struct matrix *w, size_t r,
+                            size_t from, size_t groups, const enum quant quant)
+{
+    const uint8_t *block = (const uint8_t *)w->data + r * w->row_bytes +
+                           from / CHUNK_GROUPS * chunk_bytes[quant];
+    const int middle = sixteens_middle(quant);
+    uint8_t *to = rows->n + i * groups * ACT_GROUP;
+    for (size_t g = 0; g < groups; g++, to += ACT_GROUP) {
+        const size_t j = g % CHUNK_GROUPS;
+        struct sixteens s = sixteens(block, quant);
+        rows->d[i][g] = s.d;
+        rows->m[i][g] = s.m;
+        for (size_t h = 0; h < 2; h++) {
+            const size_t at = 2 * j + h, byte = at % 8 * 8;
+            int16_t sub = (int8_t)(s.sub[at / 8] >> byte), fix = (int8_t)(s.fix[at / 8] >> byte);
+            rows->sub[i][g][h][0] = rows->sub[i][g][h][1] = sub;
+            rows->fix[i][g][h] = (int16_t)(middle ? -middle * fix : fix);
+        }
+        vb_store(to, numbers(block, j, quant));
+        if (j == CHUNK_GROUPS - 1)
+            block += chunk_bytes[quant];
+    }
+}
+
+#define UNPACK_INSTANCE(family, quant)                                                          \
+    static void unpack_##quant(struct row_panel *rows, size_t i, const struct matrix *w,        \
+                               size_t r, size_t from, size_t groups)                            \
+    {                                                                                           \
+        unpack_##family(rows, i, w, r, from, groups, QUANT_##quant);                            \
+    }
+UNPACK_INSTANCE(groups, Q8_0)
+UNPACK_INSTANCE(groups, Q4_0)
+UNPACK_INSTANCE(groups, Q4_1)
+UNPACK_INSTANCE(groups, Q5_0)
+UNPACK_INSTANCE(groups, Q5_1)
+UNPACK_INSTANCE(groups, IQ4_NL)
+UNPACK_INSTANCE(groups, MXFP4)
+UNPACK_INSTANCE(groups, Q4_K)
+UNPACK_INSTANCE(groups, Q5_K)
+UNPACK_INSTANCE(groups, IQ4_XS)
+UNPACK_INSTANCE(groups, AFFINE_2)
+UNPACK_INSTANCE(groups, AFFINE_3)
+UNPACK_INSTANCE(groups, AFFINE_4)
+UNPACK_INSTANCE(groups, AFFINE_5)
+UNPACK_INSTANCE(groups, AFFINE_6)
+UNPACK_INSTANCE(groups, AFFINE_8)
+UNPACK_INSTANCE(sixteens, Q2_K)
+UNPACK_INSTANCE(sixteens, Q3_K)
+UNPACK_INSTANCE(sixteens, Q6_K)
+
+/* A format's way through. */
+struct gemm {
+    unpack_fn *unpack;
+    enum gemm_kind kind;
+};
+
+static const struct gemm gemms[QUANT_COUNT] = {
+    [QUANT_Q8_0] = {unpack_Q8_0, GEMM_BYTES},
+    [QUANT_Q4_0] = {unpack_Q4_0, GEMM_BITS4},
+    [QUANT_Q4_1] = {unpack_Q4_1, GEMM_BITS4},
+    [QUANT_Q5_0] = {unpack_Q5_0, GEMM_BITS5},
+    [QUANT_Q5_1] = {unpack_Q5_1, GEMM_BITS5},
+    [QUANT_IQ4_NL] = {unpack_IQ4_NL, GEMM_BYTES},
+    [QUANT_MXFP4] = {unpack_MXFP4, GEMM_BITS5},
+    [QUANT_Q2_K] = {unpack_Q2_K, GEMM_SIXTEENS_M},
+    [QUANT_Q3_K] = {unpack_Q3_K, GEMM_SIXTEENS},
+    [QUANT_Q4_K] = {unpack_Q4_K, GEMM_BITS4},
+    [QUANT_Q5_K] = {unpack_Q5_K, GEMM_BITS5},
+    [QUANT_Q6_K] = {unpack_Q6_K, GEMM_SIXTEENS},
+    [QUANT_IQ4_XS] = {unpack_IQ4_XS, GEMM_BYTES},
+    [QUANT_AFFINE_2] = {unpack_AFFINE_2, GEMM_BITS4},
+    [QUANT_AFFINE_3] = {unpack_AFFINE_3, GEMM_BITS4},
+    [QUANT_AFFINE_4] = {unpack_AFFINE_4, GEMM_BITS4},
+    [QUANT_AFFINE_5] = {unpack_AFFINE_5, GEMM_BITS5},
+    [QUANT_AFFINE_6] = {unpack_AFFINE_6, GEMM_BITS6},
+    [QUANT_AFFINE_8] = {unpack_AFFINE_8, GEMM_BYTES},
+};
 
 /* Rows that fill up the last tile: nothing times anything. */
 static void unpack_nothing(struct row_panel *rows, size_t row, size_t groups)
@@ -135,7 +189,8 @@ static void tiles_store(float *out, size_t out_stride, const struct row_panel *r
 }
 
 static void gemm_columns(float *out, size_t out_stride, struct row_panel *rows, size_t rows_n,
-                         const struct acts *x, const struct gemm *gemm, size_t from, size_t groups)
+                         const struct acts *x, const struct gemm_tiles *tiles, size_t from,
+                         size_t groups)
 {
     size_t lanes = acts_lanes(x->columns);
     for (size_t c = 0; c < x->columns; c += lanes) {
@@ -149,32 +204,32 @@ static void gemm_columns(float *out, size_t out_stride, struct row_panel *rows, 
         };
         size_t columns_n = x->columns - c < lanes ? x->columns - c : lanes;
         if (columns_n <= 8) {
-            for (size_t r = 0; r < rows_n; r += gemm->rows8)
-                gemm->tile8(rows, r, &panel, groups);
+            for (size_t r = 0; r < rows_n; r += tiles->rows8)
+                tiles->tile8(rows, r, &panel, groups);
         } else {
-            for (size_t r = 0; r < rows_n; r += gemm->rows16)
-                gemm->tile16(rows, r, &panel, groups);
+            for (size_t r = 0; r < rows_n; r += tiles->rows16)
+                tiles->tile16(rows, r, &panel, groups);
         }
         tiles_store(out + c * out_stride, out_stride, rows, rows_n, columns_n, from > 0);
     }
 }
 
 static void gemm_run(float *out, size_t out_stride, const struct matrix *w, const struct acts *x,
-                     size_t row_begin, size_t row_end, void *scratch, const struct gemm *gemm)
+                     size_t row_begin, size_t row_end, void *scratch,
+                     const struct gemm_tiles tiles_of[GEMM_KINDS])
 {
     struct row_panel *rows = scratch;
-    const struct quant_info *info = &quants[w->quant];
+    unpack_fn *unpack = gemms[w->quant].unpack;
+    const struct gemm_tiles *tiles = &tiles_of[gemms[w->quant].kind];
     for (size_t r = row_begin; r < row_end; r += MATMUL_ROWS) {
         size_t rows_n = row_end - r < MATMUL_ROWS ? row_end - r : MATMUL_ROWS;
         for (size_t from = 0; from < w->cols; from += PANEL_K) {
-            size_t n = w->cols - from < PANEL_K ? w->cols - from : PANEL_K;
-            const uint8_t *source = (const uint8_t *)w->data + r * w->row_bytes +
-                                    from / info->block * info->bytes;
+            size_t groups = (w->cols - from < PANEL_K ? w->cols - from : PANEL_K) / ACT_GROUP;
             for (size_t i = 0; i < rows_n; i++)
-                gemm->unpack(rows, i, source + i * w->row_bytes, n / ACT_GROUP);
-            for (size_t i = rows_n; i % gemm->rows8 || i % gemm->rows16; i++)
-                unpack_nothing(rows, i, n / ACT_GROUP);
-            gemm_columns(out + r, out_stride, rows, rows_n, x, gemm, from, n / ACT_GROUP);
+                unpack(rows, i, w, r + i, from / ACT_GROUP, groups);
+            for (size_t i = rows_n; i % tiles->rows8 || i % tiles->rows16; i++)
+                unpack_nothing(rows, i, groups);
+            gemm_columns(out + r, out_stride, rows, rows_n, x, tiles, from, groups);
         }
     }
 }

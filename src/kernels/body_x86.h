@@ -1,9 +1,10 @@
 /* body_x86.h - the int8 side that AVX2 and AVX-512-VNNI share: quantising activations, and weights
- * times up to ACT_PLAIN_MAX columns straight from the layout of the file.
+ * times up to ACT_PLAIN_MAX columns straight from the layout of the file: what body_plain.h is
+ * written in, and a way of their own for q4_0, q4_1 and q8_0.
  *
  * One column is bound by how fast memory gives the weights, so the work per byte is what counts.
- * Four rows go side by side, rows 0 and 2 in the lower and upper half of one vector, 1 and 3 in
- * another: then one conversion makes the scales of all four, and a shuffle within halves brings
+ * Of these three, four rows go side by side, rows 0 and 2 in the lower and upper half of one
+ * vector, 1 and 3 in another: then one conversion makes the scales of all four, and a shuffle within halves brings
  * each to its row.
  *
  * The file that includes this gives dot_add(sums, u, s) and dot_nibbles(u0, s0, u1, s1). */
@@ -219,99 +220,90 @@ plain_q8_0(float *out, size_t out_stride, const struct matrix *w, const struct a
         plain_store(out + c * out_stride + r, row_end - r, sums[c], 0);
 }
 
-/* One half block of q6_k: its 4 groups, 0..63 each, from 64 bytes of low and 32 of high bits. */
-static inline void q6_groups(__m256i n[4], const uint8_t *low, const uint8_t *high)
-{
-    const __m256i mask = _mm256_set1_epi8(15), top = _mm256_set1_epi8(48);
-    __m256i l0 = _mm256_loadu_si256((const __m256i *)low);
-    __m256i l1 = _mm256_loadu_si256((const __m256i *)(low + 32));
-    __m256i h = _mm256_loadu_si256((const __m256i *)high);
-    __m256i bits[4] = {_mm256_slli_epi16(h, 4), _mm256_slli_epi16(h, 2), h,
-                       _mm256_srli_epi16(h, 2)};
-    __m256i nibbles[4] = {l0, l1, _mm256_srli_epi16(l0, 4), _mm256_srli_epi16(l1, 4)};
-    for (size_t g = 0; g < 4; g++)
-        n[g] = _mm256_or_si256(_mm256_and_si256(nibbles[g], mask), _mm256_and_si256(bits[g], top));
-}
-
-/* One row of q6_k: w = d * sub * (n - 32). Products with n are summed first, the 32's part comes
- * from the sums of the activations' sixteens. */
 __attribute__((always_inline)) static inline void
-plain_q6_k(float *out, size_t out_stride, const struct matrix *w, const struct acts *x, size_t r,
-           const size_t C)
+plain_four(float *out, size_t out_stride, const struct matrix *w, const struct acts *x,
+           size_t row_begin, size_t row_end, const enum quant quant, const size_t C)
 {
-    const uint8_t *block = (const uint8_t *)w->data + r * w->row_bytes;
-    const size_t groups = x->k_padded / ACT_GROUP;
-    __m256 sums[ACT_PLAIN_MAX];
-    for (size_t c = 0; c < C; c++)
-        sums[c] = _mm256_setzero_ps();
-    for (size_t b = 0; b < w->cols / 256; b++, block += 210) {
-        fetch_ahead(block, 210);
-        __m256i sub = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(block + 192)));
-        __m256 d = _mm256_set1_ps(simd_half(block + 208)), part[ACT_PLAIN_MAX];
-        for (size_t c = 0; c < C; c++) {
-            size_t at = c * groups + b * 8;
-            __m256i halves = _mm256_loadu_si256((const __m256i *)(x->halves + 2 * at));
-            __m256 offset = _mm256_cvtepi32_ps(_mm256_madd_epi16(sub, halves));
-            part[c] = _mm256_mul_ps(_mm256_mul_ps(offset, _mm256_set1_ps(-32)),
-                                    _mm256_loadu_ps(x->scale + at));
-        }
-        for (size_t half = 0; half < 2; half++) {
-            __m256i n[4];
-            q6_groups(n, block + half * 64, block + 128 + half * 32);
-            /* sub 8 half + 0..7 twice; group g takes 2g for the lower and 2g + 1 for the upper. */
-            __m256i eight = half ? _mm256_permute4x64_epi64(sub, 0xee)
-                                 : _mm256_permute4x64_epi64(sub, 0x44);
-            for (size_t g = 0; g < 4; g++) {
-                const char at = (char)(4 * g);
-                __m256i pick = _mm256_inserti128_si256(
-                    _mm256_castsi128_si256(_mm_set1_epi16((short)(at | (at + 1) << 8))),
-                    _mm_set1_epi16((short)((at + 2) | (at + 3) << 8)), 1);
-                __m256i scale = _mm256_shuffle_epi8(eight, pick);
-                for (size_t c = 0; c < C; c++) {
-                    size_t group = b * 8 + half * 4 + g;
-                    __m256i q = _mm256_loadu_si256(
-                        (const __m256i *)(x->q + c * x->k_padded + group * ACT_GROUP));
-                    __m256i dot = _mm256_madd_epi16(_mm256_maddubs_epi16(n[g], q), scale);
-                    part[c] =
-                        _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot),
-                                        _mm256_set1_ps(x->scale[c * groups + group]), part[c]);
-                }
-            }
-        }
-        for (size_t c = 0; c < C; c++)
-            sums[c] = _mm256_fmadd_ps(part[c], d, sums[c]);
-    }
-    for (size_t c = 0; c < C; c++)
-        out[c * out_stride + r] = sse_sum(_mm_add_ps(_mm256_castps256_ps128(sums[c]),
-                                                     _mm256_extractf128_ps(sums[c], 1)));
-}
-
-__attribute__((always_inline)) static inline void
-plain_columns(float *out, size_t out_stride, const struct matrix *w, const struct acts *x,
-              size_t row_begin, size_t row_end, const size_t C)
-{
-    if (w->quant == QUANT_Q6_K) {
-        for (size_t r = row_begin; r < row_end; r++)
-            plain_q6_k(out, out_stride, w, x, r, C);
-        return;
-    }
     for (size_t r = row_begin; r < row_end; r += PLAIN_ROWS) {
-        if (w->quant == QUANT_Q4_1)
-            plain_nibbles(out, out_stride, w, x, r, row_end, true, C);
-        else if (w->quant == QUANT_Q4_0)
-            plain_nibbles(out, out_stride, w, x, r, row_end, false, C);
-        else
+        if (quant == QUANT_Q8_0)
             plain_q8_0(out, out_stride, w, x, r, row_end, C);
+        else
+            plain_nibbles(out, out_stride, w, x, r, row_end, quant == QUANT_Q4_1, C);
     }
 }
 
-static void matmul_plain(float *out, size_t out_stride, const struct matrix *w,
-                         const struct acts *x, size_t row_begin, size_t row_end)
+/* ---- the vocabulary of body_plain.h ---- */
+
+typedef __m256 plain_sum;
+
+static inline plain_sum plain_zero(void)
 {
-    switch (x->columns) {
-    case 1: plain_columns(out, out_stride, w, x, row_begin, row_end, 1); break;
-    case 2: plain_columns(out, out_stride, w, x, row_begin, row_end, 2); break;
-    case 3: plain_columns(out, out_stride, w, x, row_begin, row_end, 3); break;
-    default: plain_columns(out, out_stride, w, x, row_begin, row_end, 4); break;
-    }
+    return _mm256_setzero_ps();
 }
+
+static inline plain_sum plain_add8(plain_sum sum, f8 a, f8 b)
+{
+    return _mm256_fmadd_ps(a, b, sum);
+}
+
+static inline float plain_total(plain_sum a, plain_sum b)
+{
+    __m256 x = _mm256_add_ps(a, b);
+    return sse_sum(_mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1)));
+}
+
+__attribute__((always_inline)) static inline plain_sum
+plain_add(plain_sum sum, vb n, const int8_t *q, float d, const bool is_signed)
+{
+    __m256i zero = _mm256_setzero_si256(), right = vb_load(q);
+    __m256i dot = is_signed ? dot_signed(zero, n, right) : dot_add(zero, n, right);
+    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_set1_ps(d), sum);
+}
+
+/* A block's 16 scales as int16: 0..7 in both halves of the first, 8..15 in those of the second. */
+struct plain_subs {
+    __m256i eights[2];
+};
+
+/* 16 signed bytes as int16. */
+static inline __m256i widen_bytes(const uint64_t bytes[2])
+{
+    return _mm256_cvtepi8_epi16(_mm_set_epi64x((long long)bytes[1], (long long)bytes[0]));
+}
+
+static inline struct plain_subs plain_subs(const struct sixteens *s)
+{
+    __m256i sub = widen_bytes(s->sub);
+    return (struct plain_subs){{_mm256_permute4x64_epi64(sub, 0x44),
+                                _mm256_permute4x64_epi64(sub, 0xee)}};
+}
+
+/* Group g takes scale 2g for its lower and 2g + 1 for its upper 16 numbers. */
+__attribute__((always_inline)) static inline plain_sum
+plain_add_sixteens(plain_sum sum, vb n, const int8_t *q, float d, const struct plain_subs *subs,
+                   size_t g)
+{
+    const char at = (char)(g % 4 * 4);
+    const __m256i pick = _mm256_inserti128_si256(
+        _mm256_castsi128_si256(_mm_set1_epi16((short)(at | (at + 1) << 8))),
+        _mm_set1_epi16((short)((at + 2) | (at + 3) << 8)), 1);
+    __m256i scale = _mm256_shuffle_epi8(subs->eights[g / 4], pick);
+    __m256i dot = _mm256_madd_epi16(_mm256_maddubs_epi16(n, vb_load(q)), scale);
+    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_set1_ps(d), sum);
+}
+
+/* What a block's fixes make of the sums of 8 groups' sixteens. */
+static inline f8 plain_fixes(const struct sixteens *s, const int16_t *halves)
+{
+    return _mm256_cvtepi32_ps(_mm256_madd_epi16(widen_bytes(s->fix), vb_load(halves)));
+}
+
+#include "kernels/body_plain.h"
+
+PLAIN_INSTANCE(plain_four, Q8_0)
+PLAIN_INSTANCE(plain_four, Q4_0)
+PLAIN_INSTANCE(plain_four, Q4_1)
+
+static plain_fn *const plains[QUANT_COUNT] = {
+    PLAIN_TABLE, [QUANT_Q8_0] = plain_Q8_0, [QUANT_Q4_0] = plain_Q4_0, [QUANT_Q4_1] = plain_Q4_1,
+};

@@ -206,7 +206,8 @@ static float affine_float(const void *row, enum quant quant, size_t i)
 static void group_affine(struct group *group, const struct matrix *w, size_t row, size_t g)
 {
     const unsigned bits = quants[w->quant].affine;
-    const uint8_t *stream = (const uint8_t *)w->data + row * w->row_bytes + g * ACT_GROUP / 8 * bits;
+    const uint8_t *stream =
+        (const uint8_t *)w->data + row * w->row_bytes + g * ACT_GROUP / 8 * bits;
     const size_t scales_at = row * w->scale_row_bytes, scale = g * ACT_GROUP / w->group;
     group_scale(group, affine_float((const char *)w->scales + scales_at, w->scale_quant, scale),
                 affine_float((const char *)w->biases + scales_at, w->scale_quant, scale));

@@ -4,6 +4,7 @@
  * ARM multiplies signed by signed bytes, so no weight needs an offset. Without SDOT, two products
  * of bytes fit 16 bits (128 * 127 * 2) before they are added in pairs to 32. */
 #include "kernels/simd_neon.h"
+#include "kernels/simd_bytes_neon.h"
 
 #include "kernels/body_float.h"
 #include "kernels/body_attend.h"
@@ -63,212 +64,185 @@ static inline int8x16_t load_quad(const uint8_t *at)
     return vreinterpretq_s8_s32(vdupq_n_s32(quad));
 }
 
-/* R rows by V vectors of 4 columns. 6-bit weights lose their offset when they are loaded, and get
- * the scale of their 16 before the halves of a group meet. */
+/* What fix makes of the sums of 4 columns' sixteens. */
+static inline int32x4_t fix_halves(const int16_t *halves, const int16_t fix[2])
+{
+    int16x4x2_t both = vld2_s16(halves);
+    return vmlal_n_s16(vmull_n_s16(both.val[0], fix[0]), both.val[1], fix[1]);
+}
+
+/* Takes one group's sums into the totals. */
+__attribute__((always_inline)) static inline void
+tile_scale(float32x4_t *total, const int32x4_t *sums, const struct row_panel *rows, size_t row,
+           const struct column_panel *x, size_t g, const enum gemm_kind kind, const size_t R,
+           const size_t V)
+{
+    for (size_t v = 0; v < V; v++) {
+        const size_t at = g * x->lanes + v * 4;
+        float32x4_t scale = vld1q_f32(x->scale + at), sum = vld1q_f32(x->sum + at);
+        for (size_t r = 0; r < R; r++) {
+            float32x4_t *t = &total[r * V + v];
+            float32x4_t d = vmulq_n_f32(scale, rows->d[row + r][g]);
+            *t = vfmaq_f32(*t, vcvtq_f32_s32(sums[r * V + v]), d);
+            if (kind == GEMM_SIXTEENS)
+                continue;
+            if (kind == GEMM_SIXTEENS_M) {
+                int32x4_t fixes = fix_halves(x->halves + 2 * at, rows->fix[row + r][g]);
+                sum = vmulq_f32(vcvtq_f32_s32(fixes), scale);
+            }
+            *t = vfmaq_n_f32(*t, sum, rows->m[row + r][g]);
+        }
+    }
+}
+
+/* R rows by V vectors of 4 columns. Where 16 numbers have a scale, they get it before the halves of
+ * a group meet. */
 __attribute__((always_inline)) static inline void
 tile(struct row_panel *rows, size_t row, const struct column_panel *x, size_t groups,
-     const bool q6, const size_t R, const size_t V)
+     const enum gemm_kind kind, const size_t R, const size_t V)
 {
+    const bool sixteens = kind == GEMM_SIXTEENS || kind == GEMM_SIXTEENS_M;
     const size_t step = x->lanes * ACT_QUAD;
-    const int8x16_t offset = vdupq_n_s8(q6 ? 32 : 0);
     float32x4_t total[12];
     for (size_t j = 0; j < R * V; j++)
         total[j] = vdupq_n_f32(0);
     for (size_t g = 0; g < groups; g++) {
         const int8_t *q = x->q + g * ACT_GROUP * x->lanes;
         int32x4_t sums[12], scaled[12];
-        for (size_t j = 0; j < R * V; j++)
-            sums[j] = scaled[j] = vdupq_n_s32(0);
+        for (size_t j = 0; j < R * V; j++) {
+            const int16_t *halves = x->halves + 2 * (g * x->lanes + j % V * 4);
+            sums[j] = vdupq_n_s32(0);
+            scaled[j] = kind == GEMM_SIXTEENS ? fix_halves(halves, rows->fix[row + j / V][g])
+                                              : vdupq_n_s32(0);
+        }
         for (size_t quad = 0; quad < ACT_GROUP / ACT_QUAD; quad++) {
             int8x16_t right[4];
             for (size_t v = 0; v < V; v++)
                 right[v] = vld1q_s8(q + quad * step + v * 16);
             for (size_t r = 0; r < R; r++) {
                 const uint8_t *n = rows->n + ((row + r) * groups + g) * ACT_GROUP;
-                int8x16_t left = vsubq_s8(load_quad(n + quad * ACT_QUAD), offset);
+                int8x16_t left = load_quad(n + quad * ACT_QUAD);
                 for (size_t v = 0; v < V; v++)
                     sums[r * V + v] = dot_add(sums[r * V + v], left, right[v]);
             }
-            for (size_t j = 0; q6 && quad % 4 == 3 && j < R * V; j++) {
+            for (size_t j = 0; sixteens && quad % 4 == 3 && j < R * V; j++) {
                 int sub = rows->sub[row + j / V][g][quad / 4][0];
                 scaled[j] = vmlaq_n_s32(scaled[j], sums[j], sub);
                 sums[j] = vdupq_n_s32(0);
             }
         }
-        for (size_t v = 0; v < V; v++) {
-            float32x4_t scale = vld1q_f32(x->scale + g * x->lanes + v * 4);
-            float32x4_t sum = vld1q_f32(x->sum + g * x->lanes + v * 4);
-            for (size_t r = 0; r < R; r++) {
-                float32x4_t *t = &total[r * V + v];
-                int32x4_t dot = q6 ? scaled[r * V + v] : sums[r * V + v];
-                *t = vfmaq_f32(*t, vcvtq_f32_s32(dot), vmulq_n_f32(scale, rows->d[row + r][g]));
-                if (!q6)
-                    *t = vfmaq_n_f32(*t, sum, rows->m[row + r][g]);
-            }
-        }
+        tile_scale(total, sixteens ? scaled : sums, rows, row, x, g, kind, R, V);
     }
-    for (size_t r = 0; r < R; r++) {
-        for (size_t v = 0; v < V; v++)
-            vst1q_f32(&rows->tile[row + r][v * 4], total[r * V + v]);
+    for (size_t j = 0; j < R * V; j++)
+        vst1q_f32(&rows->tile[row + j / V][j % V * 4], total[j]);
+}
+
+#define TILES(name, kind, rows8, rows16)                                                        \
+    static void tile8_##name(struct row_panel *rows, size_t row, const struct column_panel *x,  \
+                             size_t groups)                                                     \
+    {                                                                                           \
+        tile(rows, row, x, groups, kind, rows8, 2);                                             \
+    }                                                                                           \
+    static void tile16_##name(struct row_panel *rows, size_t row, const struct column_panel *x, \
+                              size_t groups)                                                    \
+    {                                                                                           \
+        tile(rows, row, x, groups, kind, rows16, 4);                                            \
     }
-}
+TILES(bytes, GEMM_BYTES, 6, 3)
+TILES(sixteens, GEMM_SIXTEENS, 4, 2)
+TILES(sixteens_m, GEMM_SIXTEENS_M, 4, 2)
 
-static void tile8(struct row_panel *rows, size_t row, const struct column_panel *x, size_t groups)
-{
-    tile(rows, row, x, groups, false, 6, 2);
-}
-
-static void tile16(struct row_panel *rows, size_t row, const struct column_panel *x, size_t groups)
-{
-    tile(rows, row, x, groups, false, 3, 4);
-}
-
-static void tile8_q6(struct row_panel *rows, size_t row, const struct column_panel *x,
-                     size_t groups)
-{
-    tile(rows, row, x, groups, true, 4, 2);
-}
-
-static void tile16_q6(struct row_panel *rows, size_t row, const struct column_panel *x,
-                      size_t groups)
-{
-    tile(rows, row, x, groups, true, 2, 4);
-}
-
-/* q8_0 has no m, which the common tile adds all the same. */
-static void unpack_q8_0_zero(struct row_panel *rows, size_t row, const uint8_t *source,
-                             size_t groups)
-{
-    unpack_q8_0(rows, row, source, groups);
-    memset(rows->m[row], 0, groups * sizeof(float));
-}
-
-static const struct gemm gemms[QUANT_COUNT] = {
-    [QUANT_Q8_0] = {unpack_q8_0_zero, tile8, tile16, 6, 3},
-    [QUANT_Q4_0] = {unpack_q4_0, tile8, tile16, 6, 3},
-    [QUANT_Q4_1] = {unpack_q4_1, tile8, tile16, 6, 3},
-    [QUANT_Q6_K] = {unpack_q6_k, tile8_q6, tile16_q6, 4, 2},
+static const struct gemm_tiles tiles_of[GEMM_KINDS] = {
+    [GEMM_BITS4] = {tile8_bytes, tile16_bytes, 6, 3},
+    [GEMM_BITS5] = {tile8_bytes, tile16_bytes, 6, 3},
+    [GEMM_BITS6] = {tile8_bytes, tile16_bytes, 6, 3},
+    [GEMM_BYTES] = {tile8_bytes, tile16_bytes, 6, 3},
+    [GEMM_SIXTEENS] = {tile8_sixteens, tile16_sixteens, 4, 2},
+    [GEMM_SIXTEENS_M] = {tile8_sixteens_m, tile16_sixteens_m, 4, 2},
 };
 
-/* A group of one row, as the file has it, ready for plain columns. */
-struct plain_group {
-    int8x16_t n[2];
-    float d, m;
-    int sub[2];
+/* ---- the vocabulary of body_plain.h ---- */
+
+typedef float32x4_t plain_sum;
+
+static inline plain_sum plain_zero(void)
+{
+    return vdupq_n_f32(0);
+}
+
+static inline plain_sum plain_add8(plain_sum sum, f8 a, f8 b)
+{
+    return vfmaq_f32(vfmaq_f32(sum, a.val[0], b.val[0]), a.val[1], b.val[1]);
+}
+
+static inline float plain_total(plain_sum a, plain_sum b)
+{
+    return vaddvq_f32(vaddq_f32(a, b));
+}
+
+/* All products here are of signed bytes, which no unsigned number is too large for. */
+__attribute__((always_inline)) static inline plain_sum
+plain_add(plain_sum sum, vb n, const int8_t *q, float d, const bool is_signed)
+{
+    int32x4_t dot = dot_add(vdupq_n_s32(0), vreinterpretq_s8_u8(n.val[0]), vld1q_s8(q));
+    dot = dot_add(dot, vreinterpretq_s8_u8(n.val[1]), vld1q_s8(q + 16));
+    return vfmaq_n_f32(sum, vcvtq_f32_s32(dot), d);
+}
+
+/* A block's 16 scales. */
+struct plain_subs {
+    int8_t sub[16];
 };
 
-__attribute__((always_inline)) static inline struct plain_group
-plain_group(const uint8_t *row, size_t g, const enum quant quant)
+static inline struct plain_subs plain_subs(const struct sixteens *s)
 {
-    struct plain_group group = {.m = 0, .sub = {1, 1}};
-    if (quant == QUANT_Q8_0) {
-        const uint8_t *block = row + g * 34;
-        group.d = simd_half(block);
-        group.n[0] = vreinterpretq_s8_u8(vld1q_u8(block + 2));
-        group.n[1] = vreinterpretq_s8_u8(vld1q_u8(block + 18));
-    } else if (quant == QUANT_Q6_K) {
-        const uint8_t *block = row + g / 8 * 210, *high = block + 128 + g % 8 / 4 * 32;
-        const uint8_t *low = block + g % 8 / 4 * 64 + g % 2 * 32;
-        const int8_t *sub = (const int8_t *)block + 192 + g % 8 * 2;
-        const int8x16_t high_shift = vdupq_n_s8((int8_t)(-2 * (int)(g % 4)));
-        const int8x16_t low_shift = vdupq_n_s8(g % 4 < 2 ? 0 : -4);
-        for (size_t i = 0; i < 2; i++) {
-            uint8x16_t bits =
-                vandq_u8(vshlq_u8(vld1q_u8(high + i * 16), high_shift), vdupq_n_u8(3));
-            uint8x16_t nibbles = vandq_u8(vshlq_u8(vld1q_u8(low + i * 16), low_shift),
-                                          vdupq_n_u8(15));
-            uint8x16_t both = vorrq_u8(nibbles, vshlq_n_u8(bits, 4));
-            group.n[i] = vsubq_s8(vreinterpretq_s8_u8(both), vdupq_n_s8(32));
-            group.sub[i] = sub[i];
-        }
-        group.d = simd_half(block + 208);
-    } else {
-        const uint8_t *block = row + g * (quant == QUANT_Q4_1 ? 20 : 18);
-        uint8x16_t both = vld1q_u8(block + (quant == QUANT_Q4_1 ? 4 : 2));
-        group.d = simd_half(block);
-        group.m = quant == QUANT_Q4_1 ? simd_half(block + 2) : -8 * group.d;
-        group.n[0] = vreinterpretq_s8_u8(vandq_u8(both, vdupq_n_u8(15)));
-        group.n[1] = vreinterpretq_s8_u8(vshrq_n_u8(both, 4));
-    }
-    return group;
+    struct plain_subs subs;
+    memcpy(subs.sub, s->sub, sizeof subs.sub);
+    return subs;
 }
 
-/* R rows by C columns straight from the file. */
-__attribute__((always_inline)) static inline void
-plain(float *out, size_t out_stride, const struct matrix *w, const struct acts *x, size_t r,
-      const enum quant quant, const size_t R, const size_t C)
+__attribute__((always_inline)) static inline plain_sum
+plain_add_sixteens(plain_sum sum, vb n, const int8_t *q, float d, const struct plain_subs *subs,
+                   size_t g)
 {
-    const size_t groups = w->cols / ACT_GROUP;
-    const uint8_t *row = (const uint8_t *)w->data + r * w->row_bytes;
-    float32x4_t total[8];
-    float offset[8];
-    for (size_t j = 0; j < R * C; j++) {
-        total[j] = vdupq_n_f32(0);
-        offset[j] = 0;
-    }
-    for (size_t g = 0; g < groups; g++) {
-        for (size_t j = 0; j < R; j++) {
-            struct plain_group group = plain_group(row + j * w->row_bytes, g, quant);
-            for (size_t c = 0; c < C; c++) {
-                const int8_t *q = x->q + c * x->k_padded + g * ACT_GROUP;
-                size_t at = c * (x->k_padded / ACT_GROUP) + g;
-                int32x4_t zero = vdupq_n_s32(0);
-                int32x4_t dot = dot_add(zero, group.n[0], vld1q_s8(q));
-                if (quant == QUANT_Q6_K) {
-                    int32x4_t other = dot_add(zero, group.n[1], vld1q_s8(q + 16));
-                    dot = vmlaq_n_s32(vmulq_n_s32(dot, group.sub[0]), other, group.sub[1]);
-                } else {
-                    dot = dot_add(dot, group.n[1], vld1q_s8(q + 16));
-                }
-                total[j * C + c] = vfmaq_n_f32(total[j * C + c], vcvtq_f32_s32(dot),
-                                               group.d * x->scale[at]);
-                if (quant == QUANT_Q4_0 || quant == QUANT_Q4_1)
-                    offset[j * C + c] += group.m * x->sum[at];
-            }
-        }
-    }
-    for (size_t j = 0; j < R; j++) {
-        for (size_t c = 0; c < C; c++)
-            out[c * out_stride + r + j] = vaddvq_f32(total[j * C + c]) + offset[j * C + c];
-    }
+    const int32x4_t zero = vdupq_n_s32(0);
+    int32x4_t low = dot_add(zero, vreinterpretq_s8_u8(n.val[0]), vld1q_s8(q));
+    int32x4_t high = dot_add(zero, vreinterpretq_s8_u8(n.val[1]), vld1q_s8(q + 16));
+    int32x4_t dot = vmlaq_n_s32(vmulq_n_s32(low, subs->sub[2 * g]), high, subs->sub[2 * g + 1]);
+    return vfmaq_n_f32(sum, vcvtq_f32_s32(dot), d);
 }
 
-__attribute__((always_inline)) static inline void
-plain_rows(float *out, size_t out_stride, const struct matrix *w, const struct acts *x, size_t r,
-           size_t row_end, const enum quant quant, const size_t C)
+/* What a block's fixes make of the sums of 8 groups' sixteens. */
+static inline f8 plain_fixes(const struct sixteens *s, const int16_t *halves)
 {
-    enum { TOGETHER = 2 };      /* rows at once: enough to hide latency, few enough for registers */
-    for (; r + TOGETHER <= row_end; r += TOGETHER)
-        plain(out, out_stride, w, x, r, quant, TOGETHER, C);
-    for (; r < row_end; r++)
-        plain(out, out_stride, w, x, r, quant, 1, C);
+    int16_t fix[16];
+    for (size_t i = 0; i < 16; i++)
+        fix[i] = (int8_t)(s->fix[i / 8] >> i % 8 * 8);
+    int16x8x2_t by = vld2q_s16(fix), sums = vld2q_s16(halves);
+    int32x4_t low = vmull_s16(vget_low_s16(by.val[0]), vget_low_s16(sums.val[0]));
+    int32x4_t high = vmull_high_s16(by.val[0], sums.val[0]);
+    low = vmlal_s16(low, vget_low_s16(by.val[1]), vget_low_s16(sums.val[1]));
+    high = vmlal_high_s16(high, by.val[1], sums.val[1]);
+    return f8_join(vcvtq_f32_s32(low), vcvtq_f32_s32(high));
 }
 
-__attribute__((always_inline)) static inline void
-plain_columns(float *out, size_t out_stride, const struct matrix *w, const struct acts *x, size_t r,
-              size_t row_end, const enum quant quant)
-{
-    switch (x->columns) {
-    case 1: plain_rows(out, out_stride, w, x, r, row_end, quant, 1); break;
-    case 2: plain_rows(out, out_stride, w, x, r, row_end, quant, 2); break;
-    case 3: plain_rows(out, out_stride, w, x, r, row_end, quant, 3); break;
-    default: plain_rows(out, out_stride, w, x, r, row_end, quant, 4); break;
-    }
-}
+#include "kernels/body_plain.h"
+
+PLAIN_INSTANCE(plain_groups, Q8_0)
+PLAIN_INSTANCE(plain_groups, Q4_0)
+PLAIN_INSTANCE(plain_groups, Q4_1)
+
+static plain_fn *const plains[QUANT_COUNT] = {
+    PLAIN_TABLE, [QUANT_Q8_0] = plain_Q8_0, [QUANT_Q4_0] = plain_Q4_0, [QUANT_Q4_1] = plain_Q4_1,
+};
 
 static void matmul_groups(float *out, size_t out_stride, const struct matrix *w,
                           const struct acts *x, size_t row_begin, size_t row_end, void *scratch)
 {
-    if (x->columns > ACT_PLAIN_MAX) {
-        gemm_run(out, out_stride, w, x, row_begin, row_end, scratch, &gemms[w->quant]);
-        return;
-    }
-    switch (w->quant) {
-    case QUANT_Q8_0: plain_columns(out, out_stride, w, x, row_begin, row_end, QUANT_Q8_0); break;
-    case QUANT_Q4_0: plain_columns(out, out_stride, w, x, row_begin, row_end, QUANT_Q4_0); break;
-    case QUANT_Q4_1: plain_columns(out, out_stride, w, x, row_begin, row_end, QUANT_Q4_1); break;
-    default: plain_columns(out, out_stride, w, x, row_begin, row_end, QUANT_Q6_K); break;
-    }
+    if (x->columns <= ACT_PLAIN_MAX)
+        plains[w->quant](out, out_stride, w, x, row_begin, row_end);
+    else
+        gemm_run(out, out_stride, w, x, row_begin, row_end, scratch, tiles_of);
 }
 
 #ifdef NEON_DOTPROD
@@ -286,10 +260,7 @@ const struct kernels kernels_neon = {
         [QUANT_F32] = matmul_floats,
         [QUANT_F16] = matmul_floats,
         [QUANT_BF16] = matmul_floats,
-        [QUANT_Q8_0] = matmul_groups,
-        [QUANT_Q4_0] = matmul_groups,
-        [QUANT_Q4_1] = matmul_groups,
-        [QUANT_Q6_K] = matmul_groups,
+        [QUANT_Q8_0 ... QUANT_COUNT - 1] = matmul_groups,
     },
     .acts_quantize = acts_quantize,
     .rmsnorm = rmsnorm,

@@ -132,14 +132,6 @@ static inline float simd_half(const void *at)
     return half;
 }
 
-/* The low nibbles of 16 bytes, then the high ones. */
-static inline void simd_nibbles(uint8_t *n, const uint8_t *q)
-{
-    uint8x16_t both = vld1q_u8(q);
-    vst1q_u8(n, vandq_u8(both, vdupq_n_u8(15)));
-    vst1q_u8(n + 16, vshrq_n_u8(both, 4));
-}
-
 /* out[c][r] (+)= in[r][c] for 4 by 4. */
 static inline void simd_transpose4(float *out, size_t out_stride, const float *in, size_t in_stride,
                                    bool accumulate)

@@ -27,15 +27,6 @@ static inline float simd_half(const void *at)
     return _cvtsh_ss(half);
 }
 
-/* The low nibbles of 16 bytes, then the high ones. */
-static inline void simd_nibbles(uint8_t *n, const uint8_t *q)
-{
-    const __m128i mask = _mm_set1_epi8(15);
-    __m128i both = _mm_loadu_si128((const __m128i *)q);
-    _mm_storeu_si128((__m128i *)n, _mm_and_si128(both, mask));
-    _mm_storeu_si128((__m128i *)(n + 16), _mm_and_si128(_mm_srli_epi16(both, 4), mask));
-}
-
 /* out[c][r] (+)= in[r][c] for 4 by 4. */
 static inline void simd_transpose4(float *out, size_t out_stride, const float *in, size_t in_stride,
                                    bool accumulate)

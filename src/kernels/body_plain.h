@@ -1,0 +1,178 @@
+/* body_plain.h - quantised weights times up to ACT_PLAIN_MAX columns, straight from the layout of
+ * the file: one loop for formats with a scale for 32 numbers, one for those with a scale for 16.
+ *
+ * One column is bound by how fast memory gives the weights, so the work per byte is what counts: a
+ * chunk's scales are made at once, its numbers a group at a time, once for all columns.
+ *
+ * The file that includes this gives plain_sum, a vector of partial sums, and what is done with it:
+ * plain_add(sum, n, q, d, signed) adds d times the products of one group, plain_add_sixteens the
+ * same after 16 numbers each got their scale, plain_add8(sum, a, b) the products of 8 floats. */
+#include "kernels/acts.h"
+#include "kernels/body_unpack.h"
+
+/* One column's activations for a chunk. */
+struct plain_column {
+    const int8_t *q;
+    const float *scale, *sum;
+};
+
+/* Room for the activations of a row's last groups, where they are fewer than 8. */
+struct plain_copy {
+    int8_t q[CHUNK_GROUPS * ACT_GROUP];
+    float scale[CHUNK_GROUPS], sum[CHUNK_GROUPS];
+};
+
+/* Groups [from, from + n) of column c. */
+static struct plain_column plain_column(const struct acts *x, size_t c, size_t from, size_t n,
+                                        struct plain_copy *copy)
+{
+    const size_t at = c * (x->k_padded / ACT_GROUP) + from;
+    struct plain_column column = {x->q + at * ACT_GROUP, x->scale + at, x->sum + at};
+    if (n == CHUNK_GROUPS)
+        return column;
+    memset(copy, 0, sizeof *copy);
+    memcpy(copy->q, column.q, n * ACT_GROUP);
+    memcpy(copy->scale, column.scale, n * sizeof *copy->scale);
+    memcpy(copy->sum, column.sum, n * sizeof *copy->sum);
+    return (struct plain_column){copy->q, copy->scale, copy->sum};
+}
+
+/* 8 groups of a row. Two sums a column take turns: one alone would have each wait for the one
+ * before. */
+UNPACK void plain_chunk(plain_sum sums[][2], const struct chunk *chunk, const struct matrix *w,
+                        const struct plain_column *x, const enum quant quant, const size_t C)
+{
+    const struct scales8 s = scales(chunk, w, quant);
+    float d[ACT_PLAIN_MAX][CHUNK_GROUPS];
+    fetch_ahead(chunk->at, chunk_bytes[quant]);
+    for (size_t c = 0; c < C; c++) {
+        f8_store(d[c], f8_mul(s.d, f8_load(x[c].scale)));
+        if (has_m(quant))
+            sums[c][0] = plain_add8(sums[c][0], s.m, f8_load(x[c].sum));
+    }
+    UNROLL
+    for (size_t g = 0; g < CHUNK_GROUPS; g++) {
+        const vb left = numbers(chunk->at, g, quant);
+        for (size_t c = 0; c < C; c++)
+            sums[c][g % 2] = plain_add(sums[c][g % 2], left, x[c].q + g * ACT_GROUP, d[c][g],
+                                       numbers_signed(quant));
+    }
+}
+
+UNPACK void plain_groups(float *out, size_t out_stride, const struct matrix *w,
+                         const struct acts *x, size_t row_begin, size_t row_end,
+                         const enum quant quant, const size_t C)
+{
+    const size_t groups = w->cols / ACT_GROUP;
+    for (size_t r = row_begin; r < row_end; r++) {
+        plain_sum sums[ACT_PLAIN_MAX][2];
+        for (size_t c = 0; c < C; c++)
+            sums[c][0] = sums[c][1] = plain_zero();
+        for (size_t from = 0; from < groups; from += CHUNK_GROUPS) {
+            const size_t n = groups - from < CHUNK_GROUPS ? groups - from : CHUNK_GROUPS;
+            struct chunk_copy chunk_copy;
+            struct plain_copy copies[ACT_PLAIN_MAX];
+            struct plain_column columns[ACT_PLAIN_MAX];
+            const struct chunk chunk = chunk_of(w, r, from, n, quant, &chunk_copy);
+            for (size_t c = 0; c < C; c++)
+                columns[c] = plain_column(x, c, from, n, &copies[c]);
+            plain_chunk(sums, &chunk, w, columns, quant, C);
+        }
+        for (size_t c = 0; c < C; c++)
+            out[c * out_stride + r] = plain_total(sums[c][0], sums[c][1]);
+    }
+}
+
+/* A block of 256. */
+UNPACK void plain_block(plain_sum sums[][2], const uint8_t *block, const struct acts *x,
+                        size_t from, const enum quant quant, const size_t C)
+{
+    const size_t groups = x->k_padded / ACT_GROUP;
+    const struct sixteens s = sixteens(block, quant);
+    const struct plain_subs subs = plain_subs(&s);
+    float d[ACT_PLAIN_MAX][CHUNK_GROUPS];
+    fetch_ahead(block, chunk_bytes[quant]);
+    for (size_t c = 0; c < C; c++) {
+        const size_t at = c * groups + from;
+        f8 scale = f8_load(x->scale + at), fixes = plain_fixes(&s, x->halves + 2 * at);
+        f8_store(d[c], f8_mul(scale, f8_set1(s.d)));
+        sums[c][0] = plain_add8(sums[c][0], f8_mul(fixes, scale), f8_set1(s.m));
+    }
+    UNROLL
+    for (size_t g = 0; g < CHUNK_GROUPS; g++) {
+        const vb left = numbers(block, g, quant);
+        for (size_t c = 0; c < C; c++)
+            sums[c][g % 2] = plain_add_sixteens(
+                sums[c][g % 2], left, x->q + c * x->k_padded + (from + g) * ACT_GROUP, d[c][g],
+                &subs, g);
+    }
+}
+
+UNPACK void plain_sixteens(float *out, size_t out_stride, const struct matrix *w,
+                           const struct acts *x, size_t row_begin, size_t row_end,
+                           const enum quant quant, const size_t C)
+{
+    for (size_t r = row_begin; r < row_end; r++) {
+        const uint8_t *block = (const uint8_t *)w->data + r * w->row_bytes;
+        plain_sum sums[ACT_PLAIN_MAX][2];
+        for (size_t c = 0; c < C; c++)
+            sums[c][0] = sums[c][1] = plain_zero();
+        for (size_t from = 0; from < w->cols / ACT_GROUP; from += CHUNK_GROUPS)
+            plain_block(sums, block + from / CHUNK_GROUPS * chunk_bytes[quant], x, from, quant, C);
+        for (size_t c = 0; c < C; c++)
+            out[c * out_stride + r] = plain_total(sums[c][0], sums[c][1]);
+    }
+}
+
+/* A format's function: compiled once for each number of columns, or for all of them at once where
+ * the checks that sanitizers add to each copy would take minutes to compile. */
+typedef void plain_fn(float *out, size_t out_stride, const struct matrix *w, const struct acts *x,
+                      size_t row_begin, size_t row_end);
+
+#ifdef KERNELS_SMALL
+#define PLAIN_INSTANCE(loop, quant)                                                             \
+    static void plain_##quant(float *out, size_t out_stride, const struct matrix *w,            \
+                              const struct acts *x, size_t row_begin, size_t row_end)           \
+    {                                                                                           \
+        loop(out, out_stride, w, x, row_begin, row_end, QUANT_##quant, x->columns);             \
+    }
+#else
+#define PLAIN_INSTANCE(loop, quant)                                                             \
+    static void plain_##quant(float *out, size_t out_stride, const struct matrix *w,            \
+                              const struct acts *x, size_t row_begin, size_t row_end)           \
+    {                                                                                           \
+        switch (x->columns) {                                                                   \
+        case 1: loop(out, out_stride, w, x, row_begin, row_end, QUANT_##quant, 1); break;       \
+        case 2: loop(out, out_stride, w, x, row_begin, row_end, QUANT_##quant, 2); break;       \
+        case 3: loop(out, out_stride, w, x, row_begin, row_end, QUANT_##quant, 3); break;       \
+        default: loop(out, out_stride, w, x, row_begin, row_end, QUANT_##quant, 4); break;      \
+        }                                                                                       \
+    }
+#endif
+PLAIN_INSTANCE(plain_groups, Q5_0)
+PLAIN_INSTANCE(plain_groups, Q5_1)
+PLAIN_INSTANCE(plain_groups, IQ4_NL)
+PLAIN_INSTANCE(plain_groups, MXFP4)
+PLAIN_INSTANCE(plain_sixteens, Q2_K)
+PLAIN_INSTANCE(plain_sixteens, Q3_K)
+PLAIN_INSTANCE(plain_groups, Q4_K)
+PLAIN_INSTANCE(plain_groups, Q5_K)
+PLAIN_INSTANCE(plain_sixteens, Q6_K)
+PLAIN_INSTANCE(plain_groups, IQ4_XS)
+PLAIN_INSTANCE(plain_groups, AFFINE_2)
+PLAIN_INSTANCE(plain_groups, AFFINE_3)
+PLAIN_INSTANCE(plain_groups, AFFINE_4)
+PLAIN_INSTANCE(plain_groups, AFFINE_5)
+PLAIN_INSTANCE(plain_groups, AFFINE_6)
+PLAIN_INSTANCE(plain_groups, AFFINE_8)
+
+/* For a table by quant. The file that includes this adds q8_0, q4_0 and q4_1, where it may know
+ * something better than plain_groups. */
+#define PLAIN_TABLE                                                                             \
+    [QUANT_Q5_0] = plain_Q5_0, [QUANT_Q5_1] = plain_Q5_1, [QUANT_IQ4_NL] = plain_IQ4_NL,        \
+    [QUANT_MXFP4] = plain_MXFP4, [QUANT_Q2_K] = plain_Q2_K, [QUANT_Q3_K] = plain_Q3_K,          \
+    [QUANT_Q4_K] = plain_Q4_K, [QUANT_Q5_K] = plain_Q5_K, [QUANT_Q6_K] = plain_Q6_K,            \
+    [QUANT_IQ4_XS] = plain_IQ4_XS, [QUANT_AFFINE_2] = plain_AFFINE_2,                           \
+    [QUANT_AFFINE_3] = plain_AFFINE_3, [QUANT_AFFINE_4] = plain_AFFINE_4,                       \
+    [QUANT_AFFINE_5] = plain_AFFINE_5, [QUANT_AFFINE_6] = plain_AFFINE_6,                       \
+    [QUANT_AFFINE_8] = plain_AFFINE_8
