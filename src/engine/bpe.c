@@ -1,6 +1,6 @@
-/* bpe.c - a linked list of symbols with a heap of the pairs that may merge: n log n for a megabyte of
- * one letter. An entry of the heap is out of date when its left symbol has another pair, or none, by
- * now. */
+/* bpe.c - a linked list of symbols with a heap of the pairs that may merge: n log n for a megabyte
+ * of one letter. An entry of the heap is out of date when its left symbol has another pair, or none,
+ * by now. */
 #include "engine/bpe.h"
 
 #include <string.h>

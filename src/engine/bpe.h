@@ -1,4 +1,4 @@
-/* bpe.h - merges neighbours by the vocabulary's rules, the earliest rule and the leftmost place first. */
+/* bpe.h - merges neighbours by the vocabulary's rules: the earliest one first, then the leftmost. */
 #ifndef PENSIEVE_ENGINE_BPE_H
 #define PENSIEVE_ENGINE_BPE_H
 
@@ -8,7 +8,7 @@
 struct symbol {
     int32_t id;
     int32_t prev, next;                 /* indexes, -1: none */
-    uint32_t rank;                      /* of merging with next; UINT32_MAX: they don't, or it is gone */
+    uint32_t rank;                      /* of merging with next; UINT32_MAX: none, or it is gone */
     int32_t merged;                     /* what they merge into */
 };
 

@@ -1,7 +1,7 @@
 /* families.c - the patterns that GGUF names in tokenizer.ggml.pre, in PCRE2's words.
  *
  * The hard thing is to be linear: a request may hold a megabyte of one letter. Everything that may
- * be possessive is. Each pattern is the one in the tokenizer.json of the models that use the name. */
+ * be possessive is. Each pattern is the one in the tokenizer.json of the models with that name. */
 #include "engine/families.h"
 
 #include <stdio.h>

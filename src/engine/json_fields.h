@@ -4,8 +4,8 @@
 
 #include "base/json.h"
 
-/* Each: ERR_FORMAT "KEY is missing", "KEY is not a string". With `otherwise` a missing or null field
- * is that. Strings lie in the document. */
+/* Each: ERR_FORMAT "KEY is missing", "KEY is not a string". With `otherwise` a missing or null
+ * field is that. Strings lie in the document. */
 bool field_str(yyjson_val *object, const char *key, struct str *out, struct err *err);
 bool field_bool(yyjson_val *object, const char *key, bool otherwise, bool *out, struct err *err);
 /* 0 to max. */

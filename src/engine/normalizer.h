@@ -1,4 +1,4 @@
-/* normalizer.h - what a tokenizer does to text before it cuts it: Unicode forms, U+2581 for spaces. */
+/* normalizer.h - what a tokenizer does to text before it cuts it: Unicode forms, U+2581 for space. */
 #ifndef PENSIEVE_ENGINE_NORMALIZER_H
 #define PENSIEVE_ENGINE_NORMALIZER_H
 

@@ -175,7 +175,7 @@ static bool read_group(struct reader *reader)
     return refuse(reader, 4);
 }
 
-/* {n,m} is the same to both; a + after it repeats again to the one and is possessive to the other. */
+/* {n,m} is the same to both; a + after it repeats it to the one and is possessive to the other. */
 static bool read_counts(struct reader *reader)
 {
     size_t n = 1;

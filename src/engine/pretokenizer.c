@@ -1,8 +1,8 @@
-/* pretokenizer.c - PCRE2 patterns, compiled once and run with its JIT, each on the pieces of the one
- * before it.
+/* pretokenizer.c - PCRE2 patterns, compiled once and run with its JIT, each on the pieces that the
+ * one before it makes.
  *
- * The hard thing is that the patterns may be a stranger's: text is a client's, so that both together
- * must not burn the machine. Steps of matching, memory and time have limits. */
+ * The hard thing is that the patterns may be a stranger's and the text a client's: both together must
+ * not burn the machine. Steps of matching, memory and time have limits. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "engine/pretokenizer.h"
 
@@ -13,8 +13,8 @@
 #include "engine/families.h"
 #include "engine/pattern.h"
 
-/* A match may go over the text a few times, as where a run of capitals has no small letter at its end;
- * a pattern that does so for every word in it is caught by the clock. */
+/* A match may go over the text a few times, as where a run of capitals has no small letter at its
+ * end; a pattern that does so for every word in it is caught by the clock. */
 enum { MATCH_STEPS_MIN = 1000 * 1000, MATCH_STEPS_A_BYTE = 16, MATCH_HEAP_KIB_MAX = 64 * 1024,
        JIT_STACK_MIN = 32 << 10, JIT_STACK_MAX = 1 << 20,
        SPLIT_SECONDS_MIN = 10, SPLIT_BYTES_A_SECOND = 1 << 18, CLOCK_EVERY = 64 };

@@ -1,4 +1,4 @@
-/* spelled.h - finds the tokens that stand in text as they are spelled, before it is cut into words. */
+/* spelled.h - finds the tokens that stand in text as they are spelled, before it is cut to words. */
 #ifndef PENSIEVE_ENGINE_SPELLED_H
 #define PENSIEVE_ENGINE_SPELLED_H
 
@@ -26,7 +26,7 @@ struct spelled {
 /* Sorts the list, which must outlive it. */
 void spelled_init(struct spelled *spelled, struct spelled_token *list, size_t n);
 
-/* A walk over a text, from left to right; of tokens that begin at one place the longest is taken. */
+/* A walk over a text from left to right; of tokens that begin at one place the longest is taken. */
 struct spelled_walk {
     const struct spelled *spelled;
     struct str text;

@@ -1,9 +1,9 @@
-/* tokenizer.c - cuts text at spelled tokens, normalises the rest, cuts it into words, and turns each
- * word into tokens by the vocabulary's model.
+/* tokenizer.c - cuts text at spelled tokens, normalises the rest, cuts it into words, and turns
+ * each word into tokens by the vocabulary's model.
  *
  * The hard thing is to stay near-linear in whatever a client sends: SentencePiece's models take a
- * whole prompt for one word. It is cut wherever no piece of the vocabulary could reach over the cut,
- * which changes nothing in what comes out. */
+ * whole prompt for one word. It is cut wherever no piece of the vocabulary could reach over the
+ * cut, which changes nothing in what comes out. */
 #include "engine/tokenizer.h"
 
 #include <string.h>

@@ -38,8 +38,8 @@ static bool refuse_token(const struct reader *reader, struct str text, const cha
 static bool tokens_alloc(struct reader *reader, size_t n)
 {
     if (n == 0 || n > VOCAB_TOKENS_MAX)
-        return err_set(reader->err, ERR_FORMAT, "the vocabulary has %zu ids; 1 to %d are allowed", n,
-                       VOCAB_TOKENS_MAX);
+        return err_set(reader->err, ERR_FORMAT, "the vocabulary has %zu ids; 1 to %d are allowed",
+                       n, VOCAB_TOKENS_MAX);
     reader->tokens_max = n;
     reader->tokens = arena_array(reader->arena, n, sizeof *reader->tokens);
     reader->types = arena_array(reader->arena, n, sizeof *reader->types);
@@ -131,7 +131,7 @@ static bool read_scored_vocab(struct reader *reader, yyjson_val *model, size_t a
     return true;
 }
 
-/* The id of a token, -1 if there is none. For the few that a file names: it looks at all of them. */
+/* The id of a token, -1 if there is none. For the few that a file names: it looks at all. */
 static int64_t find_token(const struct reader *reader, struct str text)
 {
     for (size_t id = 0; id < reader->out->tokens_n; id++)

@@ -1,4 +1,4 @@
-/* tokenizer_json.h - Hugging Face's tokenizer.json (and tokenizer_config.json) as a vocab_source. */
+/* tokenizer_json.h - Hugging Face's tokenizer.json and tokenizer_config.json as a vocab_source. */
 #ifndef PENSIEVE_ENGINE_TOKENIZER_JSON_H
 #define PENSIEVE_ENGINE_TOKENIZER_JSON_H
 

@@ -27,7 +27,7 @@ struct vocab {
     struct arena *arena;                /* everything below lives here */
     struct token *tokens;
     size_t n;
-    int32_t *by_spelling, *by_bytes;    /* open addressing over ids, -1: empty; by_bytes: ordinary */
+    int32_t *by_spelling, *by_bytes;    /* open addressing over ids, -1: empty; the 2nd: ordinary */
     size_t table_mask;
     struct hash_key key;
     struct merges merges;
@@ -238,8 +238,8 @@ static bool written_as(struct vocab *vocab, size_t id, struct str *text, struct 
     size_t n = text->n;
 
     if (n > sizeof bytes)
-        return err_set(err, ERR_FORMAT, "token %zu is %zu bytes long when it is normalised; at most "
-                       "%d are allowed", id, n, VOCAB_TOKEN_BYTES_MAX);
+        return err_set(err, ERR_FORMAT, "token %zu is %zu bytes long when it is normalised; at "
+                       "most %d are allowed", id, n, VOCAB_TOKEN_BYTES_MAX);
     *text = arena_str(vocab->arena, *text);
     memcpy(bytes, text->s, n);
     if (vocab->rules.model != VOCAB_BPE_BYTES)

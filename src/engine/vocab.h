@@ -81,7 +81,7 @@ size_t vocab_size(const struct vocab *vocab);
 struct str vocab_bytes(const struct vocab *vocab, int32_t id);      /* what the token writes */
 struct str vocab_spelling(const struct vocab *vocab, int32_t id);   /* as the file spells it */
 enum token_type vocab_type(const struct vocab *vocab, int32_t id);
-bool vocab_is_end(const struct vocab *vocab, int32_t id);   /* ends a turn: eos, eot, <|im_end|>, ... */
+bool vocab_is_end(const struct vocab *vocab, int32_t id);   /* ends a turn: eos, <|im_end|>, ... */
 int32_t vocab_bos(const struct vocab *vocab);               /* -1: none */
 int32_t vocab_eos(const struct vocab *vocab);
 bool vocab_adds_bos(const struct vocab *vocab);

@@ -10,7 +10,7 @@
 #include "engine/gguf.h"
 #include "engine/spelling.h"
 
-/* A token id; *out stays if the file names none. Whether there is such a token is vocab's to check. */
+/* A token id; *out stays if the file names none. Whether there is such a token vocab checks. */
 static bool read_token(const struct gguf *file, const char *key, int64_t *out, struct err *err)
 {
     uint32_t id;
@@ -64,7 +64,8 @@ static bool read_bytes_model(const struct gguf *file, struct arena *arena, struc
 {
     out->model = VOCAB_BPE_BYTES;
     out->pre = STR("default");
-    if (gguf_has(file, "tokenizer.ggml.pre") && !gguf_str(file, "tokenizer.ggml.pre", &out->pre, err))
+    if (gguf_has(file, "tokenizer.ggml.pre") &&
+        !gguf_str(file, "tokenizer.ggml.pre", &out->pre, err))
         return false;
     const struct family *family = family_of(out->pre, err);
     if (!family)

@@ -10,7 +10,7 @@
 #include "base/random.h"
 #include "base/utf8.h"
 
-/* Bytes to be looked at for all ways to split all pieces; a vocabulary of 256 k takes 1/20 of it. */
+/* Bytes to look at for all ways to split all pieces; a vocabulary of 256 k takes 1/20 of it. */
 #define SPLIT_WORK_MAX ((uint64_t)1 << 30)
 enum { TABLE_MIN = 16 };
 
