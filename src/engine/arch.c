@@ -10,8 +10,11 @@
 enum { WORD_MAX = 64, TEXT_MAX = 200 };
 
 static const struct arch *const archs[] = {
+    &arch_gemma2,
     &arch_gemma3,
+    &arch_granite,
     &arch_llama,
+    &arch_olmo2,
     &arch_phi3,
     &arch_qwen2,
     &arch_qwen3,

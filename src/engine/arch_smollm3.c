@@ -10,9 +10,11 @@ static const struct weight_rule rules[] = {
     RULES_FEED_FORWARD,
 };
 
-/* GGUF does not say which layers; a folder's config does, and then kinds is there. */
+/* GGUF does not say which layers; a folder's config does, and then kinds is there. The converter
+ * permutes the rows of q and k, as it does Llama's. */
 static bool check(struct hparams *h, const struct gguf *file, struct arena *arena, struct err *err)
 {
+    h->rope_adjacent = file != NULL;
     if (!h->kinds) {
         struct layer_kind *kinds = arena_array(arena, h->layers, sizeof *kinds);
         for (uint32_t i = 0; i < h->layers; i++)

@@ -57,6 +57,7 @@ struct hparams {
     const struct layer_kind *kinds;     /* [layers] */
     uint32_t window;            /* positions a windowed layer sees; 0: none is windowed */
     bool rope_adjacent;         /* pairs are neighbours (GGUF's llama), not halves */
+    bool norm_all_heads;        /* norms of q and k are over all heads at once, not over each (OLMo 2) */
     bool norm_plus_one;         /* norms are stored as w and mean 1 + w (Gemma outside GGUF) */
     enum activation activation;
 

@@ -65,7 +65,10 @@ static void norm_rows(struct forward *f, const void *weight, uint32_t begin, uin
 
     for (uint32_t r = begin; r < end; r++) {
         const size_t at = (size_t)r * hidden;
-        f->kernels->rmsnorm(f->normed + at, f->x + at, weight, hidden, f->hparams->rms_eps);
+        if (weight)
+            f->kernels->rmsnorm(f->normed + at, f->x + at, weight, hidden, f->hparams->rms_eps);
+        else
+            memcpy(f->normed + at, f->x + at, hidden * sizeof *f->x);
     }
     f->kernels->acts_quantize(&f->acts_hidden, begin, end);
 }
@@ -93,21 +96,30 @@ static void store(struct forward *f, const float *x, uint32_t row, uint32_t laye
     f->kernels->f32_to_f16(to + (size_t)(in->position % KV_PAGE) * n, x, n);
 }
 
-/* A head of q, k or v of every row, out of the matmul: biased, normed, turned. */
+static void turn(struct forward *f, float *x, uint32_t row, const struct layer_kind *kind)
+{
+    const struct hparams *h = f->hparams;
+    const size_t at = (size_t)row * (h->rotary / 2);
+
+    if (!kind->no_rope)
+        f->kernels->rope(x, f->cos[kind->rope] + at, f->sin[kind->rope] + at, h->rotary,
+                         h->rope_adjacent);
+}
+
+/* A head of q, k or v of every row, out of the matmul: biased, normed, turned (kind: not NULL). */
 static void finish_head(struct forward *f, float *x, size_t stride, const float *bias,
                         const float *norm, const struct layer_kind *kind)
 {
     const struct hparams *h = f->hparams;
-    const uint32_t n = h->head_dim, half = h->rotary / 2;
+    const uint32_t n = h->head_dim;
 
     for (uint32_t r = 0; r < f->rows; r++, x += stride) {
         if (bias)
             f->kernels->add(x, bias, n);
         if (norm)
             f->kernels->rmsnorm(x, x, norm, n, h->rms_eps);
-        if (kind && !kind->no_rope)
-            f->kernels->rope(x, f->cos[kind->rope] + (size_t)r * half,
-                             f->sin[kind->rope] + (size_t)r * half, h->rotary, h->rope_adjacent);
+        if (kind)
+            turn(f, x, r, kind);
     }
 }
 
@@ -144,11 +156,60 @@ static void qkv_task(void *context, size_t task, unsigned thread)
         store(f, tile + r * n, r, job->layer, head, values);
 }
 
+/* The same where a norm needs all heads: a task leaves a head as the matmul made it, k's in the
+ * place of what attention will write, and whole rows are finished after. */
+static void raw_qkv_task(void *context, size_t task, unsigned thread)
+{
+    const struct qkv_job *job = context;
+    struct forward *f = job->f;
+    const struct hparams *h = f->hparams;
+    const uint32_t n = h->head_dim, head = (uint32_t)task % h->heads;
+    const bool keys = task >= h->heads;
+    const struct matrix w = tile_of(keys ? &job->w->k : &job->w->q, head * n, n);
+    const size_t stride = (size_t)h->heads * n;
+
+    multiply(f, (keys ? f->attended : f->q) + (size_t)head * n, stride, &w, &f->acts_hidden, thread);
+}
+
+static void finish_rows(struct forward *f, const void *argument, uint32_t begin, uint32_t end)
+{
+    const struct qkv_job *job = argument;
+    const struct hparams *h = f->hparams;
+    const struct layer_kind *kind = &h->kinds[job->layer];
+    const uint32_t n = h->head_dim;
+
+    for (uint32_t r = begin; r < end; r++) {
+        float *q = f->q + (size_t)r * h->heads * n, *k = f->attended + (size_t)r * h->heads * n;
+        f->kernels->rmsnorm(q, q, job->w->q_norm, (size_t)h->heads * n, h->rms_eps);
+        f->kernels->rmsnorm(k, k, job->w->k_norm, (size_t)h->kv_heads * n, h->rms_eps);
+        for (uint32_t head = 0; head < h->heads; head++)
+            turn(f, q + (size_t)head * n, r, kind);
+        for (uint32_t head = 0; head < h->kv_heads; head++) {
+            turn(f, k + (size_t)head * n, r, kind);
+            store(f, k + (size_t)head * n, r, job->layer, head, false);
+        }
+    }
+}
+
+static void values_task(void *context, size_t task, unsigned thread)
+{
+    const struct qkv_job *job = context;
+
+    qkv_task(context, job->f->hparams->heads + job->f->hparams->kv_heads + task, thread);
+}
+
 void layers_project_qkv(struct forward *f, const struct layer_weights *w, uint32_t layer)
 {
+    const uint32_t heads = f->hparams->heads, kv_heads = f->hparams->kv_heads;
     struct qkv_job job = {f, w, layer};
 
-    parallel_for(f->pool, f->hparams->heads + 2 * f->hparams->kv_heads, qkv_task, &job);
+    if (!f->hparams->norm_all_heads) {
+        parallel_for(f->pool, heads + 2 * kv_heads, qkv_task, &job);
+        return;
+    }
+    parallel_for(f->pool, heads + kv_heads, raw_qkv_task, &job);
+    parallel_for(f->pool, kv_heads, values_task, &job);
+    for_rows(f, finish_rows, &job);
 }
 
 bool layers_keep_wanted(struct forward *f)

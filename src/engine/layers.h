@@ -85,7 +85,7 @@ struct forward {
 
 /* x = the embeddings of the step's tokens; the angles of their positions. */
 void layers_embed(struct forward *f);
-/* normed = rmsnorm(x) * weight, made ready for matmul. */
+/* normed = rmsnorm(x) * weight, or x itself if weight is NULL; made ready for matmul. */
 void layers_norm(struct forward *f, const float *weight);
 /* q, k, v from normed, with their biases and norms; q and k turned by their positions; k and v into
  * the sequence's pages. */
