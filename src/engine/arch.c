@@ -12,6 +12,7 @@ enum { WORD_MAX = 64, TEXT_MAX = 200 };
 static const struct arch *const archs[] = {
     &arch_gemma2,
     &arch_gemma3,
+    &arch_gptoss,
     &arch_granite,
     &arch_llama,
     &arch_olmo2,

@@ -36,8 +36,8 @@ struct arch {
 const struct arch *arch_of_gguf(struct str name, const char *place, struct err *err);
 const struct arch *arch_of_model_type(struct str model_type, const char *place, struct err *err);
 
-extern const struct arch arch_gemma2, arch_gemma3, arch_granite, arch_llama, arch_olmo2, arch_phi3,
-    arch_qwen2, arch_qwen3, arch_qwen3moe, arch_smollm3;
+extern const struct arch arch_gemma2, arch_gemma3, arch_gptoss, arch_granite, arch_llama, arch_olmo2,
+    arch_phi3, arch_qwen2, arch_qwen3, arch_qwen3moe, arch_smollm3;
 
 /* The check of an architecture that has nothing of its own but no experts. */
 bool arch_check_dense(struct hparams *hparams, const struct gguf *file, struct arena *arena,

@@ -16,7 +16,10 @@ enum {
     CONTEXT_MAX = 1 << 24, EXPERTS_MAX = 1024,
 };
 
-enum activation { ACTIVATION_SILU, ACTIVATION_GELU_TANH, ACTIVATION_GELU };
+enum activation {
+    ACTIVATION_SILU, ACTIVATION_GELU_TANH, ACTIVATION_GELU,
+    ACTIVATION_SWIGLU_CLAMPED,  /* gpt-oss: see work.c */
+};
 
 enum rope_scaling {
     ROPE_PLAIN,

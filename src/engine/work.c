@@ -72,11 +72,24 @@ static void gelu_erf_mul(float *gate, const float *up, size_t n)
         gate[i] = gate[i] / 2 * (1 + erff(gate[i] * 0.707106781f)) * up[i];
 }
 
+/* gpt-oss: g / (1 + e^(-1.702 g)) * (u + 1), of numbers kept within 7. */
+static void swiglu_clamped_mul(float *gate, const float *up, size_t n)
+{
+    const float limit = 7;
+
+    for (size_t i = 0; i < n; i++) {
+        const float g = gate[i] > limit ? limit : gate[i];
+        const float u = up[i] > limit ? limit : up[i] < -limit ? -limit : up[i];
+        gate[i] = g / (1 + expf(-1.702f * g)) * (u + 1);
+    }
+}
+
 void gate_mul(const struct forward *f, float *gate, const float *up, size_t n)
 {
     switch (f->hparams->activation) {
     case ACTIVATION_SILU: f->kernels->silu_mul(gate, up, n); break;
     case ACTIVATION_GELU_TANH: f->kernels->gelu_mul(gate, up, n); break;
     case ACTIVATION_GELU: gelu_erf_mul(gate, up, n); break;
+    case ACTIVATION_SWIGLU_CLAMPED: swiglu_clamped_mul(gate, up, n); break;
     }
 }

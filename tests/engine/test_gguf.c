@@ -16,7 +16,7 @@
 #include "engine/gguf.h"
 #include "support/golden.h"
 
-#define ARCHS "gemma2, gemma3, granite, llama, olmo2, phi3, qwen2, qwen3, qwen3moe, smollm3"
+#define ARCHS "gemma2, gemma3, gpt-oss, granite, llama, olmo2, phi3, qwen2, qwen3, qwen3moe, smollm3"
 
 static const struct { const char *name, *refusal; } bad_files[] = {
     {"alignment_huge",
