@@ -1,5 +1,5 @@
 /* The tokenizer against tokens that Hugging Face's `tokenizers` gave, with real vocabularies:
- * tests/golden/tokens (made by tests/golden/scripts/tokens_golden.py and tokenizer_steps.py; tiny_bpe.json
+ * tests/golden/tokens (made by tests/golden/scripts/tokens_golden.py and tokenizer_steps.py; tiny_*.json
  * by the project's fixture scripts) and the larger fixtures. What needs a file that isn't there is
  * skipped, and says so. */
 #include <setjmp.h>
@@ -309,11 +309,19 @@ static void smollm2_fixture(void **state)
 
 static void tiny_golden(void **state)
 {
-    char json[PATH_BYTES], model[PATH_BYTES];
+    static const char *const sets[][2] = {
+        {"tiny_bpe", "llama_tied/f16.gguf"},        {"tiny_bpe", "llama_tied/hf/tokenizer.json"},
+        {"tiny_spm", "phi3_longrope_s/f16.gguf"},   {"tiny_spm", "phi3_longrope_s/hf/tokenizer.json"},
+        {"tiny_gemma", "gemma3_text/f16.gguf"},     {"tiny_gemma", "gemma3_text/hf/tokenizer.json"},
+    };
 
-    path_of(json, NULL, "golden", "tokens/tiny_bpe.json");
-    path_of(model, NULL, "../build/golden", "llama_tied/f16.gguf");
-    check_file(json, model);
+    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
+        char name[64], json[PATH_BYTES], model[PATH_BYTES];
+        snprintf(name, sizeof name, "tokens/%s.json", sets[i][0]);
+        path_of(json, NULL, "golden", name);
+        path_of(model, NULL, "../build/golden", sets[i][1]);
+        check_file(json, model);
+    }
     (void)state;
 }
 
