@@ -69,6 +69,7 @@ const struct arch *arch_of_model_type(struct str model_type, const char *place, 
 bool arch_check_dense(struct hparams *h, const struct gguf *file, struct arena *arena,
                       struct err *err)
 {
-    return h->experts == 0 || err_set(err, ERR_FORMAT, "%u experts: this architecture is not supported "
-                                      "as a mixture of experts", h->experts);
+    return h->experts == 0 ||
+           err_set(err, ERR_FORMAT, "%u experts: this architecture is not supported as a mixture of "
+                   "experts", h->experts);
 }

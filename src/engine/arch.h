@@ -11,7 +11,8 @@
 #include "engine/model.h"
 #include "engine/weights.h"
 
-/* A name of another container for one of the weight table's; see checkpoint_hf.c for the common ones. */
+/* A name of another container for one of the weight table's; see checkpoint_hf.c for the common
+ * ones. */
 struct tensor_alias {
     /* "self_attn.dense", "attn_output": what stands between the layer's number and .weight. In both
      * '#' stands for a number: "mlp.experts.#.w1", "ffn_gate.#". */
@@ -36,8 +37,8 @@ struct arch {
 const struct arch *arch_of_gguf(struct str name, const char *place, struct err *err);
 const struct arch *arch_of_model_type(struct str model_type, const char *place, struct err *err);
 
-extern const struct arch arch_gemma2, arch_gemma3, arch_gptoss, arch_granite, arch_llama, arch_olmo2,
-    arch_phi3, arch_qwen2, arch_qwen3, arch_qwen3moe, arch_smollm3;
+extern const struct arch arch_gemma2, arch_gemma3, arch_gptoss, arch_granite, arch_llama,
+    arch_olmo2, arch_phi3, arch_qwen2, arch_qwen3, arch_qwen3moe, arch_smollm3;
 
 /* The check of an architecture that has nothing of its own but no experts. */
 bool arch_check_dense(struct hparams *hparams, const struct gguf *file, struct arena *arena,

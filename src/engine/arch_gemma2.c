@@ -1,5 +1,5 @@
-/* arch_gemma2.c - Gemma 2: norms before and after attention and feed-forward, every second layer sees a
- * window, and both scores and logits are capped. */
+/* arch_gemma2.c - Gemma 2: norms before and after attention and feed-forward, every second layer
+ * sees a window, and both scores and logits are capped. */
 #include "engine/arch.h"
 
 #include <math.h>

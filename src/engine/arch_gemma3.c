@@ -1,6 +1,6 @@
-/* arch_gemma3.c - Gemma 3, its text part: norms before and after attention and feed-forward and on the
- * heads of q and k; five layers that see a window for each one that sees everything, the two kinds
- * with positions of their own.
+/* arch_gemma3.c - Gemma 3, its text part: norms before and after attention and feed-forward and on
+ * the heads of q and k; five layers that see a window for each one that sees everything, the two
+ * kinds with positions of their own.
  *
  * GGUF's converter adds the 1 to the norms; folders store them without. */
 #include "engine/arch.h"

@@ -1,5 +1,5 @@
-/* arch_gptoss.c - gpt-oss, out of GGUF: mixtures of experts with biases everywhere, a sink in each head,
- * every second layer sees a window, YaRN.
+/* arch_gptoss.c - gpt-oss, out of GGUF: mixtures of experts with biases everywhere, a sink in each
+ * head, every second layer sees a window, YaRN.
  *
  * The folders of its makers pack the experts in a way of their own, which is not read yet. */
 #include "engine/arch.h"

@@ -1,8 +1,8 @@
 /* arch_llama.c - Llama and its kin: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
  *
  * GGUF's "llama" also holds Mistral, SmolLM2 and others of that shape. The converter permutes the
- * rows of q and k so that the numbers turned together are adjacent, and leaves Mistral's window out;
- * folders say it and get it. */
+ * rows of q and k so that the numbers turned together are adjacent, and leaves Mistral's window
+ * out; folders say it and get it. */
 #include "engine/arch.h"
 
 static const struct weight_rule rules[] = {

@@ -1,5 +1,5 @@
-/* arch_olmo2.c - OLMo 2: what attention and feed-forward add is normed, what goes into them is not; q
- * and k are normed over all heads at once. */
+/* arch_olmo2.c - OLMo 2: what attention and feed-forward add is normed, what goes into them is not;
+ * q and k are normed over all heads at once. */
 #include "engine/arch.h"
 
 static const struct weight_rule rules[] = {

@@ -1,7 +1,7 @@
 /* arch_phi3.c - Phi-3 and Phi-4-mini: q, k and v in one tensor, gate and up in another.
  *
- * The long-context models turn positions by one list of factors in short sequences and by another in
- * long ones (LongRoPE); Phi-4-mini turns only a part of each head. */
+ * The long-context models turn positions by one list of factors in short sequences and by another
+ * in long ones (LongRoPE); Phi-4-mini turns only a part of each head. */
 #include "engine/arch.h"
 
 static const struct weight_rule rules[] = {

@@ -1,9 +1,10 @@
 /* experts.c - a mixture of experts: each row is done by the few that its router chooses.
  *
- * The step's rows are sorted by expert, so that an expert's matrices are read once for all rows that
- * chose it. The hard thing is that a row's sum may not depend on who shares its step or on which
- * thread is done first: each expert's part is written to a place of its own, and the parts are added
- * in the order of the router's choice. Of equally wanted experts the one of the lower number wins. */
+ * The step's rows are sorted by expert, so that an expert's matrices are read once for all rows
+ * that chose it. The hard thing is that a row's sum may not depend on who shares its step or on
+ * which thread is done first: each expert's part is written to a place of its own, and the parts
+ * are added in the order of the router's choice. Of equally wanted experts the one of the lower
+ * number wins. */
 #include <math.h>
 #include <string.h>
 
@@ -27,8 +28,8 @@ static void router_task(void *context, size_t task, unsigned thread)
     multiply(f, f->experts.router + begin, f->hparams->experts, &w, &f->acts_hidden, thread);
 }
 
-/* The highest number that is not taken, which -infinity marks: no two choices of a row are one expert,
- * whatever the numbers are. */
+/* The highest number that is not taken, which -infinity marks: no two choices of a row are one
+ * expert, whatever the numbers are. */
 static uint32_t highest(const float *x, uint32_t n)
 {
     uint32_t best = n;

@@ -72,7 +72,7 @@ static void lay_out_ropes(struct forward *f, struct carver *c)
     }
 }
 
-/* Room for the acts of all runs: none of them has more than ACT_LANES_MAX - 1 columns of padding. */
+/* Room for the acts of all runs: each has at most ACT_LANES_MAX - 1 columns of padding. */
 static size_t acts_of_runs(size_t k, size_t places, size_t runs)
 {
     return acts_bytes(k, places) + runs * acts_bytes(k, ACT_LANES_MAX);

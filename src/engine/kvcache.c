@@ -2,10 +2,11 @@
  *
  * The hard thing is that sharing must be exact. A full page is entered in a hash table under the
  * hash chain of all tokens up to its end, and a find is believed only if the page's own tokens are
- * the same one by one and the page before it is the very page already found (before the first stands
- * the variant); so by induction from the start the whole beginning is the same. That the page before is still what it was follows from
- * the order of eviction: whoever holds a page holds all pages before it, and pages are given back
- * last first, so a page never goes before one that builds upon it. */
+ * the same one by one and the page before it is the very page already found (before the first
+ * stands the variant); so by induction from the start the whole beginning is the same. That the
+ * page before is still what it was follows from the order of eviction: whoever holds a page holds
+ * all pages before it, and pages are given back last first, so a page never goes before one that
+ * builds upon it. */
 #include "engine/kvcache.h"
 
 #include <assert.h>

@@ -168,7 +168,8 @@ static void raw_qkv_task(void *context, size_t task, unsigned thread)
     const struct matrix w = tile_of(keys ? &job->w->k : &job->w->q, head * n, n);
     const size_t stride = (size_t)h->heads * n;
 
-    multiply(f, (keys ? f->attended : f->q) + (size_t)head * n, stride, &w, &f->acts_hidden, thread);
+    multiply(f, (keys ? f->attended : f->q) + (size_t)head * n, stride, &w, &f->acts_hidden,
+             thread);
 }
 
 static void finish_rows(struct forward *f, const void *argument, uint32_t begin, uint32_t end)
@@ -294,7 +295,7 @@ struct matmul_job {
     const float *bias;
     const struct acts *x;
     uint32_t tile;
-    bool kept;                          /* the product is for norm_product, not yet for the stream */
+    bool kept;                          /* the product is for norm_product, not for the stream */
 };
 
 /* x += acts * w^T, or that product alone, for one tile of w's rows. */

@@ -1,10 +1,10 @@
 /* layers.h - the pieces that a forward pass is written in, over kernels.h and pool.h.
  *
- * One step computes `rows` rows of activations together: a prefill chunk, the next tokens of several
- * sequences, or both. Each function below reads and writes the step's activations in struct forward
- * and returns when all threads are done with it. What a model has of the optional (biases, norms of
- * heads, windows, caps) is in its hparams and weights, so that an architecture says only the order.
- * Shapes stand beside the fields. */
+ * One step computes `rows` rows of activations together: a prefill chunk, the next tokens of
+ * several sequences, or both. Each function below reads and writes the step's activations in struct
+ * forward and returns when all threads are done with it. What a model has of the optional (biases,
+ * norms of heads, windows, caps) is in its hparams and weights, so that an architecture says only
+ * the order. Shapes stand beside the fields. */
 #ifndef PENSIEVE_ENGINE_LAYERS_H
 #define PENSIEVE_ENGINE_LAYERS_H
 

@@ -15,7 +15,8 @@ static double clamp01(double x)
 static double scale_llama3(const struct rope *rope, double frequency)
 {
     const double fits = rope->original_context * frequency / TURN;
-    const double kept = clamp01((fits - (double)rope->low) / ((double)rope->high - (double)rope->low));
+    const double low = (double)rope->low, high = (double)rope->high;
+    const double kept = clamp01((fits - low) / (high - low));
 
     return frequency * (kept + (1 - kept) / (double)rope->factor);
 }

@@ -3,13 +3,13 @@
  *
  * The hard thing is memory that runs out in the middle. A sequence is admitted with pages for its
  * whole prompt and one more token; while it decodes it takes further pages as it goes. When there
- * is none, the youngest sequence gives its pages up (one that is paused before one that is not)
- * and waits, at its age's place in the queue, until it can prefill all it had: prompt and outputs.
- * Its sampler goes on where it was. The oldest is never the victim while others are, and any one
+ * is none, the youngest sequence gives its pages up (one that is paused before one that is not) and
+ * waits, at its age's place in the queue, until it can prefill all it had: prompt and outputs. Its
+ * sampler goes on where it was. The oldest is never the victim while others are, and any one
  * sequence fits alone, so there is always progress and nothing fails half-way.
  *
- * A sequence that grows past variant_length gives its pages up in the same way, for all its keys are
- * others in the other variant; it is prefilled again, and what was sampled stays. */
+ * A sequence that grows past variant_length gives its pages up in the same way, for all its keys
+ * are others in the other variant; it is prefilled again, and what was sampled stays. */
 #include "engine/scheduler.h"
 
 #include <assert.h>

@@ -15,7 +15,7 @@
 struct scheduler_model {
     void *context;
     uint32_t vocab;             /* logits a row, */
-    uint32_t tokens;            /* of which the first so many are tokens: the others are never sampled */
+    uint32_t tokens;            /* of which the first so many are tokens; others are never sampled */
     void (*step)(void *context, const struct batch_row *rows, uint32_t rows_n);
     bool (*is_end)(void *context, int32_t id);
     struct str (*text)(void *context, int32_t id);      /* the bytes a token writes */
@@ -25,7 +25,7 @@ struct scheduler_options {
     struct scheduler_model model;
     struct kv_cache *cache;     /* borrowed; holds at least one whole context */
     uint32_t context, prefill_chunk, sequences_max;     /* all at least 1 */
-    uint32_t variant_length;    /* sequences of more tokens are in kv_table variant 1; UINT32_MAX: none */
+    uint32_t variant_length;    /* longer sequences are in kv_table variant 1; UINT32_MAX: none */
 };
 
 struct scheduler;

@@ -42,8 +42,8 @@ uint32_t tiles(uint32_t rows, uint32_t tile)
     return (rows + tile - 1) / tile;
 }
 
-/* Long runs keep the prefetchers of decode busy (measured: a fifth faster than four tasks a thread);
- * in prefill a tile's products stay in the cache. */
+/* Long runs keep the prefetchers of decode busy (measured: a fifth faster than four tasks a
+ * thread); in prefill a tile's products stay in the cache. */
 uint32_t tile_rows(const struct forward *f, uint32_t rows, uint32_t columns)
 {
     const bool few = columns <= COLUMNS_FEW;

@@ -1,6 +1,6 @@
 /* The forward pass held to a float64 reference (tests/golden/scripts/refmodel.py): every kernel
- * table this CPU runs (the longest prompts only the fastest, from one file), every tiny model, prompts cut into
- * chunks in several ways. */
+ * table this CPU runs (the longest prompts only the fastest, from one file), every tiny model,
+ * prompts cut into chunks in several ways. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -124,7 +124,8 @@ static struct bench *bench_new(uint32_t pages)
     assert_non_null(bench->cache);
     const struct scheduler_options options = {
         .model = {bench, VOCAB + PADDING, VOCAB, fake_step, fake_is_end, fake_text},
-        .variant_length = VARIANT_LENGTH, .cache = bench->cache, .context = CONTEXT, .prefill_chunk = CHUNK, .sequences_max = SLOTS,
+        .variant_length = VARIANT_LENGTH, .cache = bench->cache, .context = CONTEXT,
+        .prefill_chunk = CHUNK, .sequences_max = SLOTS,
     };
     bench->scheduler = scheduler_new(&options, &err);
     assert_non_null(bench->scheduler);
