@@ -87,20 +87,23 @@ UNPACK void unpack_sixteens(struct row_panel *rows, size_t i, const struct matri
                            from / CHUNK_GROUPS * chunk_bytes[quant];
     const int middle = sixteens_middle(quant);
     uint8_t *to = rows->n + i * groups * ACT_GROUP;
-    for (size_t g = 0; g < groups; g++, to += ACT_GROUP) {
-        const size_t j = g % CHUNK_GROUPS;
-        struct sixteens s = sixteens(block, quant);
-        rows->d[i][g] = s.d;
-        rows->m[i][g] = s.m;
-        for (size_t h = 0; h < 2; h++) {
-            const size_t at = 2 * j + h, byte = at % 8 * 8;
-            int16_t sub = (int8_t)(s.sub[at / 8] >> byte), fix = (int8_t)(s.fix[at / 8] >> byte);
-            rows->sub[i][g][h][0] = rows->sub[i][g][h][1] = sub;
-            rows->fix[i][g][h] = (int16_t)(middle ? -middle * fix : fix);
+    for (size_t g = 0; g < groups; g += CHUNK_GROUPS, block += chunk_bytes[quant]) {
+        const struct sixteens s = sixteens(block, quant);
+        int8_t sub[2 * CHUNK_GROUPS], fix[2 * CHUNK_GROUPS];
+        memcpy(sub, s.sub, sizeof sub);
+        memcpy(fix, s.fix, sizeof fix);
+        UNROLL
+        for (size_t j = 0; j < CHUNK_GROUPS; j++, to += ACT_GROUP) {
+            rows->d[i][g + j] = s.d;
+            rows->m[i][g + j] = s.m;
+            for (size_t h = 0; h < 2; h++) {
+                int16_t *subs = rows->sub[i][g + j][h];
+                subs[0] = subs[1] = sub[2 * j + h];
+                rows->fix[i][g + j][h] =
+                    (int16_t)(middle ? -middle * fix[2 * j + h] : fix[2 * j + h]);
+            }
+            vb_store(to, numbers(block, j, quant));
         }
-        vb_store(to, numbers(block, j, quant));
-        if (j == CHUNK_GROUPS - 1)
-            block += chunk_bytes[quant];
     }
 }
 
