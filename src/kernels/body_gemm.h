@@ -65,10 +65,11 @@ UNPACK void unpack_groups(struct row_panel *rows, size_t i, const struct matrix 
                           size_t from, size_t groups, const enum quant quant)
 {
     uint8_t *to = rows->n + i * groups * ACT_GROUP;
-    struct chunk_copy copy;
+    const size_t each = scales_bytes(w, quant);
+    struct chunk_copy copy = {0};
     for (size_t g = 0; g < groups; g += CHUNK_GROUPS) {
         size_t n = groups - g < CHUNK_GROUPS ? groups - g : CHUNK_GROUPS;
-        struct chunk chunk = chunk_of(w, r, from + g, n, quant, &copy);
+        struct chunk chunk = chunk_of(w, r, from + g, n, each, quant, &copy);
         struct scales8 s = scales(&chunk, w, quant);
         f8_store(rows->d[i] + g, s.d);
         f8_store(rows->m[i] + g, s.m);

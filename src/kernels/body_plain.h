@@ -22,14 +22,18 @@ struct plain_copy {
     float scale[CHUNK_GROUPS], sum[CHUNK_GROUPS];
 };
 
-/* Groups [from, from + n) of column c. */
-static struct plain_column plain_column(const struct acts *x, size_t c, size_t from, size_t n,
-                                        struct plain_copy *copy)
+/* Column c from a group on. */
+static struct plain_column plain_column(const struct acts *x, size_t c, size_t from)
 {
     const size_t at = c * (x->k_padded / ACT_GROUP) + from;
-    struct plain_column column = {x->q + at * ACT_GROUP, x->scale + at, x->sum + at};
-    if (n == CHUNK_GROUPS)
-        return column;
+    return (struct plain_column){x->q + at * ACT_GROUP, x->scale + at, x->sum + at};
+}
+
+/* The column's last n groups and zeros after them. */
+static struct plain_column plain_column_rest(const struct acts *x, size_t c, size_t from, size_t n,
+                                             struct plain_copy *copy)
+{
+    const struct plain_column column = plain_column(x, c, from);
     memset(copy, 0, sizeof *copy);
     memcpy(copy->q, column.q, n * ACT_GROUP);
     memcpy(copy->scale, column.scale, n * sizeof *copy->scale);
@@ -44,7 +48,6 @@ UNPACK void plain_chunk(plain_sum sums[][2], const struct chunk *chunk, const st
 {
     const struct scales8 s = scales(chunk, w, quant);
     float d[ACT_PLAIN_MAX][CHUNK_GROUPS];
-    fetch_ahead(chunk->at, chunk_bytes[quant]);
     for (size_t c = 0; c < C; c++) {
         f8_store(d[c], f8_mul(s.d, f8_load(x[c].scale)));
         if (has_m(quant))
@@ -63,20 +66,30 @@ UNPACK void plain_groups(float *out, size_t out_stride, const struct matrix *w,
                          const struct acts *x, size_t row_begin, size_t row_end,
                          const enum quant quant, const size_t C)
 {
-    const size_t groups = w->cols / ACT_GROUP;
+    const size_t groups = w->cols / ACT_GROUP, rest = groups % CHUNK_GROUPS, whole = groups - rest;
+    const size_t each = scales_bytes(w, quant);
+    struct chunk_copy chunk_copy = {0};
+    struct plain_copy copies[ACT_PLAIN_MAX];
+    struct plain_column columns[ACT_PLAIN_MAX], last[ACT_PLAIN_MAX];
+    for (size_t c = 0; rest && c < C; c++)
+        last[c] = plain_column_rest(x, c, whole, rest, &copies[c]);
     for (size_t r = row_begin; r < row_end; r++) {
         plain_sum sums[ACT_PLAIN_MAX][2];
         for (size_t c = 0; c < C; c++)
             sums[c][0] = sums[c][1] = plain_zero();
-        for (size_t from = 0; from < groups; from += CHUNK_GROUPS) {
-            const size_t n = groups - from < CHUNK_GROUPS ? groups - from : CHUNK_GROUPS;
-            struct chunk_copy chunk_copy;
-            struct plain_copy copies[ACT_PLAIN_MAX];
-            struct plain_column columns[ACT_PLAIN_MAX];
-            const struct chunk chunk = chunk_of(w, r, from, n, quant, &chunk_copy);
+        for (size_t from = 0; from < whole; from += CHUNK_GROUPS) {
+            const struct chunk chunk = chunk_of(w, r, from, CHUNK_GROUPS, each, quant, &chunk_copy);
+            fetch_ahead(chunk.at, chunk_bytes[quant]);
             for (size_t c = 0; c < C; c++)
-                columns[c] = plain_column(x, c, from, n, &copies[c]);
+                columns[c] = plain_column(x, c, from);
             plain_chunk(sums, &chunk, w, columns, quant, C);
+        }
+        if (rest) {
+            /* What follows the row meets activations of 0: copied is only where nothing follows. */
+            const bool last_row = r * groups + whole + CHUNK_GROUPS > w->rows * groups;
+            const struct chunk chunk = chunk_of(w, r, whole, last_row ? rest : CHUNK_GROUPS, each,
+                                                quant, &chunk_copy);
+            plain_chunk(sums, &chunk, w, last, quant, C);
         }
         for (size_t c = 0; c < C; c++)
             out[c * out_stride + r] = plain_total(sums[c][0], sums[c][1]);

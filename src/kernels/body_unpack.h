@@ -56,27 +56,35 @@ struct chunk_copy {
     uint8_t numbers[CHUNK_GROUPS * 34], scales[CHUNK_GROUPS * 4], biases[CHUNK_GROUPS * 4];
 };
 
-/* Groups [g, g + n) of a row, g a multiple of 8. If there are fewer than 8, they are copied, and
- * the rest is made of zeros, which are 0 in every format. */
-UNPACK struct chunk chunk_of(const struct matrix *w, size_t row, size_t g, size_t n,
+/* Bytes of the scales of 8 groups of an affine format. */
+UNPACK size_t scales_bytes(const struct matrix *w, const enum quant quant)
+{
+    return affine_bits[quant] ? CHUNK_GROUPS * ACT_GROUP / w->group * quants[w->scale_quant].bytes
+                              : 0;
+}
+
+/* Groups [g, g + n) of a row, g a multiple of 8. If there are fewer than 8, they are copied over the
+ * beginning of copy, which the caller has made of zeros (they are 0 in every format) and uses with one
+ * n only, so that rows after the first find the zeros where they need them. each: scales_bytes, which
+ * is a division too many for every chunk. */
+UNPACK struct chunk chunk_of(const struct matrix *w, size_t row, size_t g, size_t n, size_t each,
                              const enum quant quant, struct chunk_copy *copy)
 {
     struct chunk chunk = {(const uint8_t *)w->data + row * w->row_bytes +
                           g / CHUNK_GROUPS * chunk_bytes[quant], NULL, NULL};
     if (affine_bits[quant]) {
-        size_t at = row * w->scale_row_bytes +
-                    g * ACT_GROUP / w->group * quants[w->scale_quant].bytes;
+        size_t at = row * w->scale_row_bytes + g / CHUNK_GROUPS * each;
         chunk.scales = (const uint8_t *)w->scales + at;
         chunk.biases = (const uint8_t *)w->biases + at;
     }
     if (n == CHUNK_GROUPS)
         return chunk;
-    memset(copy, 0, sizeof *copy);
-    memcpy(copy->numbers, chunk.at, n * (chunk_bytes[quant] / CHUNK_GROUPS));
-    if (affine_bits[quant]) {
-        size_t bytes = n * ACT_GROUP / w->group * quants[w->scale_quant].bytes;
-        memcpy(copy->scales, chunk.scales, bytes);
-        memcpy(copy->biases, chunk.biases, bytes);
+    const size_t bytes = chunk_bytes[quant] / CHUNK_GROUPS;
+    for (size_t i = 0; i < n; i++)              /* of fixed size: no calls, no microcode */
+        memcpy(copy->numbers + i * bytes, chunk.at + i * bytes, bytes);
+    for (size_t i = 0; i < each * n / CHUNK_GROUPS; i += 2) {
+        memcpy(copy->scales + i, chunk.scales + i, 2);
+        memcpy(copy->biases + i, chunk.biases + i, 2);
     }
     return (struct chunk){copy->numbers, copy->scales, copy->biases};
 }
