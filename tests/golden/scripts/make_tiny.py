@@ -14,19 +14,27 @@ import blocks, model_files, refmodel, specs
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 IDS = (3 + np.random.Generator(np.random.PCG64(7)).integers(0, 480, 4200)).tolist()
-MAIN = ("hf", "f16.gguf", "mlx-4bit-g64", "mlx-4bit-g128")      # these are computed at every length, the others at the first
+MAIN = ("hf", "f16.gguf", "mlx-4bit-g64", "mlx-4bit-g128", "mlx-mxfp4")      # these are computed at every length, the others at the first
 
 GGUF = {"llama_tied": ["f32", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl", "mxfp4"],
-        "llama_k256": ["q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_xs", "mixed_k"]}
+        "llama_k256": ["q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_xs", "mixed_k"], "gpt_oss": ["mxfp4_q8_0"]}
 MLX = {"llama_tied": ["4bit-g64", "4bit-g32", "8bit-g64", "6bit-g64", "5bit-g32", "3bit-g64", "2bit-g32", "mixed", "bf16",
                       "4bit-g64-f16", "4bit-g64-f32"],
-       "llama_k256": ["4bit-g128", "mixed_3_6"], "phi3_longrope": ["4bit-g64", "8bit-g64"]}
+       "llama_k256": ["4bit-g128", "mixed_3_6"], "phi3_longrope": ["4bit-g64", "8bit-g64"], "gpt_oss": ["mxfp4"]}
 
 
 def mixed_k(name):
     """as the usual mixtures of k-quants: more bits where they count more"""
     part = name.split(".")[-2]
     return {"token_embd": "q3_k", "output": "q6_k", "attn_v": "q6_k", "ffn_down": "q5_k", "ffn_gate": "q2_k"}.get(part, "q4_k")
+
+
+def mxfp4(layer):
+    """gpt-oss: the experts stay as they are"""
+    return {"group_size": 32, "bits": 4, "mode": "mxfp4"} if ".experts." in layer else False if layer.endswith(".router") else {}
+
+
+def mxfp4_q8_0(name): return "mxfp4" if "_exps" in name else "q8_0"
 
 
 def mixed(layer):
@@ -46,6 +54,7 @@ def mlx_options(variant):
     """4bit-g64-f16 -> what save_mlx takes"""
     if variant == "bf16": return {"bits": None, "group": None}
     if variant == "mixed": return {"bits": 4, "group": 64, "override": mixed}
+    if variant == "mxfp4": return {"bits": 8, "group": 64, "override": mxfp4}
     if variant == "mixed_3_6": return {"bits": 3, "group": 64, "override": mixed_3_6}
     bits, group, *dtype = variant.split("-")
     return {"bits": int(bits[0]), "group": int(group[1:]), "dtype": (dtype or ["bf16"])[0].upper(), "override": router_8}
@@ -63,13 +72,13 @@ def containers(folder, name):
     for variant in MLX.get(name, ["4bit-g64"]):
         model_files.save_mlx(f"{folder}/mlx-{variant}", c, w, tokenizer, **mlx_options(variant))
     for fmt in ["f16"] + GGUF.get(name, ["q8_0", "q4_0"]):
-        model_files.save_gguf(f"{folder}/{fmt}.gguf", c, w, tokenizer, mixed_k if fmt == "mixed_k" else lambda _, f=fmt: f)
+        model_files.save_gguf(f"{folder}/{fmt}.gguf", c, w, tokenizer, {"mixed_k": mixed_k, "mxfp4_q8_0": mxfp4_q8_0}.get(fmt, lambda _, f=fmt: f))
 
 
 def lengths(name, container):
     if container not in MAIN: return [16]
     if name == "phi3_longrope": return [16, 4200]
-    return [16, 100] if name == "qwen3_moe" else [16, 100, 300]
+    return [16, 100] if name in ("qwen3_moe", "gpt_oss") else [16, 100, 300]
 
 
 def rows_of(n):

@@ -7,25 +7,33 @@ import json, os
 import numpy as np
 import affine, blocks, containers, tokjson
 
-GGUF_ARCH = {"mistral": "llama", "gemma3_text": "gemma3", "qwen3_moe": "qwen3moe"}
+GGUF_ARCH = {"mistral": "llama", "gemma3_text": "gemma3", "qwen3_moe": "qwen3moe", "gpt_oss": "gpt-oss"}
+PERMUTED = ("llama", "granite", "smollm3")      # GGUF architectures whose q and k rows lie in another order, see neighbours()
 TOP = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
 LAYER = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.qkv_proj": "attn_qkv",
          "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
          "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "mlp.gate_up_proj": "ffn_up",
          "mlp.gate": "ffn_gate_inp", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
+         "mlp.router": "ffn_gate_inp", "mlp.experts.gate_proj": "ffn_gate_exps", "mlp.experts.up_proj": "ffn_up_exps",
+         "mlp.experts.down_proj": "ffn_down_exps", "self_attn.sinks": "attn_sinks",
          "mlp.switch_mlp.gate_proj": "ffn_gate_exps", "mlp.switch_mlp.up_proj": "ffn_up_exps", "mlp.switch_mlp.down_proj": "ffn_down_exps"}
 SANDWICH = {"post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
             "post_feedforward_layernorm": "post_ffw_norm"}      # norms before and after
 
 
 def names(arch):
+    """of a layer's parts"""
+    if arch == "gpt-oss": return dict(LAYER, post_attention_layernorm="post_attention_norm")
+    if arch == "olmo2": return dict(LAYER, post_attention_layernorm="post_attention_norm", post_feedforward_layernorm="post_ffw_norm")
     return dict(LAYER, **SANDWICH) if arch.startswith("gemma") else LAYER
 
 
 def stacked(w, c):
     """each layer's experts as one tensor a projection, as MLX and GGUF have them"""
-    n, out = c.get("num_experts"), {k: v for k, v in w.items() if ".mlp.experts." not in k}
-    for i in range(c["num_hidden_layers"] if n else 0):
+    n = c.get("num_experts")
+    if not n: return w
+    out = {k: v for k, v in w.items() if ".mlp.experts." not in k}
+    for i in range(c["num_hidden_layers"]):
         for part in ("gate_proj", "up_proj", "down_proj"):
             p = f"model.layers.{i}.mlp."
             out[f"{p}switch_mlp.{part}.weight"] = np.stack([w[f"{p}experts.{e}.{part}.weight"] for e in range(n)])
@@ -58,9 +66,46 @@ def respelled(c):
     return c
 
 
+def microscaled(w):
+    """gpt-oss's experts as its makers store them: gate and up rows in turn; numbers of four bits, two neighbours in a byte"""
+    out = {k: v for k, v in w.items() if ".mlp.experts." not in k}
+    for p in sorted({k.split("gate_proj")[0] for k in w if ".mlp.experts.gate_proj" in k}):
+        in_turn = lambda kind: np.stack([w[f"{p}gate_proj.{kind}"], w[f"{p}up_proj.{kind}"]], 2).reshape(
+            (w[f"{p}gate_proj.{kind}"].shape[0], -1) + w[f"{p}gate_proj.{kind}"].shape[2:])
+        for part, x, bias in (("gate_up_proj", in_turn("weight"), in_turn("bias")),
+                              ("down_proj", w[p + "down_proj.weight"], w[p + "down_proj.bias"])):
+            exponents, q = nibbles_of(x)
+            out.update({f"{p}{part}_blocks": q[..., 0::2] | q[..., 1::2] << 4, f"{p}{part}_scales": exponents, f"{p}{part}_bias": bias})
+    return out
+
+
+def nibbles_of(x):
+    """[..., n] that is exact in MXFP4 -> its exponents [..., n / 32], its numbers [..., n / 32, 32]"""
+    raw = blocks.encode("mxfp4", x)
+    shape = x.shape[:-1] + (x.shape[-1] // 32,)
+    return raw[:, 0].reshape(shape), blocks.nibbles(raw[:, 1:]).reshape(shape + (32,))
+
+
+def plain_experts(raw):
+    """microscaled() undone, out of a directory's tensors"""
+    for name in [k for k in raw if k.endswith("_blocks")]:
+        p, part = name.removesuffix("_blocks").rsplit(".", 1)
+        b, bias = raw.pop(name), raw.pop(f"{p}.{part}_bias")
+        q = blocks.MX4[np.stack([b & 15, b >> 4], -1).reshape(b.shape[:-1] + (32,))]
+        x = np.ldexp(q, raw.pop(f"{p}.{part}_scales")[..., None].astype(np.int64) - 128).reshape(b.shape[:2] + (-1,))
+        for half, name in enumerate(("gate_proj", "up_proj") if part == "gate_up_proj" else ("down_proj",)):
+            step = 2 if part == "gate_up_proj" else 1
+            raw.update({f"{p}.{name}.weight": x[:, half::step], f"{p}.{name}.bias": bias[:, half::step]})
+    return raw
+
+
 def save_hf(folder, c, w, tokenizer, dtype="BF16", shards=1, new_spelling=False):
     os.makedirs(folder)
-    tensors = {k: (dtype, containers.store(dtype, v)) for k, v in w.items()}
+    if c["model_type"] == "gpt_oss":
+        w = microscaled(w)
+        c = dict(c, quantization_config={"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn", "model.layers.*.mlp.router",
+                                                                                            "model.embed_tokens", "lm_head"]})
+    tensors = {k: ("U8", v) if v.dtype == np.uint8 else (dtype, containers.store(dtype, v)) for k, v in w.items()}
     if shards == 1:
         containers.write_safetensors(f"{folder}/model.safetensors", tensors, {"format": "pt"})
     else:
@@ -92,10 +137,15 @@ def save_mlx(folder, c, w, tokenizer, bits, group, dtype="BF16", override=lambda
     exact = (lambda x: blocks.unbf16(store(x)).astype(np.float64)) if dtype == "BF16" else lambda x: store(x).astype(np.float64)
     for name, x in w.items():
         layer = name.removesuffix(".weight")
-        own = override(layer) if x.ndim > 1 else False
+        own = override(layer) if x.ndim > 1 and name.endswith(".weight") else False
+        if own and own.get("mode") == "mxfp4":
+            exponents, q = nibbles_of(x)
+            tensors.update({name: ("U32", affine.pack(q.reshape(x.shape), 4)), layer + ".scales": ("U8", exponents)})
+            quantization[layer] = own
+            continue
         if bits is None or own is False:
             tensors[name] = dtype, store(x)
-            if x.ndim > 1 and bits: quantization[layer] = False
+            if x.ndim > 1 and bits and name.endswith(".weight"): quantization[layer] = False
             continue
         if own: quantization[layer] = own
         own = {"bits": bits, "group_size": group, **own}
@@ -125,11 +175,14 @@ def load_dir(folder):
     quantization, w = c.get("quantization") or {}, {}
     for name, x in raw.items():
         layer = name.removesuffix(".weight")
-        if layer + ".scales" in raw and name != layer:
-            own = quantization.get(layer) or quantization
+        own = quantization.get(layer) or quantization
+        if name != layer and own.get("mode") == "mxfp4":
+            q = blocks.MX4[affine.unpack(x, 4)].reshape(raw[layer + ".scales"].shape + (32,))
+            x = np.ldexp(q, raw[layer + ".scales"][..., None].astype(np.int64) - 128).reshape(q.shape[:-2] + (-1,))
+        elif name != layer and layer + ".scales" in raw:
             x = affine.dequantise(x, raw[layer + ".scales"], raw[layer + ".biases"], own.get("group_size", quantization["group_size"]))
         if not name.endswith((".scales", ".biases")): w[name] = x
-    return c, w
+    return c, plain_experts(w)
 
 
 # ---- GGUF
@@ -144,6 +197,7 @@ def halves_apart(w, heads): return w.reshape((heads, w.shape[0] // heads // 2, 2
 
 
 def gguf_name(name, arch):
+    if name.endswith(".sinks"): name += ".weight"
     layer, kind = name.rsplit(".", 1)
     if layer in TOP: return f"{TOP[layer]}.{kind}"
     _, _, i, rest = layer.split(".", 3)
@@ -153,22 +207,29 @@ def gguf_name(name, arch):
 def gguf_meta(c, arch):
     heads, h = c["num_attention_heads"], c["hidden_size"]
     d = c.get("head_dim") or h // heads
-    meta = [("block_count", "u32", c["num_hidden_layers"]), ("context_length", "u32", c["max_position_embeddings"]),
+    scaling = c["rope_scaling"] or {}
+    rows = [("block_count", "u32", c["num_hidden_layers"]), ("context_length", "u32", c["max_position_embeddings"]),
             ("embedding_length", "u32", h), ("feed_forward_length", "u32", c["intermediate_size"]), ("attention.head_count", "u32", heads),
             ("attention.head_count_kv", "u32", c["num_key_value_heads"]), ("rope.freq_base", "f32", c["rope_theta"]),
-            ("attention.layer_norm_rms_epsilon", "f32", c["rms_norm_eps"])]
-    if c.get("head_dim"): meta += [("attention.key_length", "u32", d), ("attention.value_length", "u32", d)]
-    if arch in ("llama", "phi3"): meta.append(("rope.dimension_count", "u32", d))
-    if arch == "llama": meta.append(("vocab_size", "u32", c["vocab_size"]))
-    if arch in ("gemma3", "phi3"): meta.append(("attention.sliding_window", "u32", c["sliding_window"]))
-    if c.get("num_experts"):
-        meta += [("expert_count", "u32", c["num_experts"]), ("expert_used_count", "u32", c["num_experts_per_tok"]),
-                 ("expert_feed_forward_length", "u32", c["moe_intermediate_size"])]
+            ("attention.layer_norm_rms_epsilon", "f32", c["rms_norm_eps"]),
+            ("attention.key_length", "u32", c.get("head_dim")), ("attention.value_length", "u32", c.get("head_dim")),
+            ("attn_logit_softcapping", "f32", c.get("attn_logit_softcapping")),
+            ("final_logit_softcapping", "f32", c.get("final_logit_softcapping")), ("attention.scale", "f32", c.get("attention_multiplier")),
+            ("embedding_scale", "f32", c.get("embedding_multiplier")), ("residual_scale", "f32", c.get("residual_multiplier")),
+            ("logit_scale", "f32", c.get("logits_scaling")), ("expert_count", "u32", c.get("num_experts") or c.get("num_local_experts")),
+            ("expert_used_count", "u32", c.get("num_experts_per_tok")),
+            ("expert_feed_forward_length", "u32", c.get("moe_intermediate_size") or c.get("num_local_experts") and c["intermediate_size"])]
+    if arch == "phi3" or arch in PERMUTED: rows.append(("rope.dimension_count", "u32", int(d * c.get("partial_rotary_factor", 1))))
+    if arch in PERMUTED: rows.append(("vocab_size", "u32", c["vocab_size"]))
+    if arch.startswith("gemma") or arch in ("phi3", "gpt-oss"): rows.append(("attention.sliding_window", "u32", c["sliding_window"]))
     if arch == "phi3":
         o = c["original_max_position_embeddings"]
-        meta += [("rope.scaling.original_context_length", "u32", o),
+        rows += [("rope.scaling.original_context_length", "u32", o),
                  ("rope.scaling.attn_factor", "f32", float(np.sqrt(1 + np.log(c["max_position_embeddings"] / o) / np.log(o))))]
-    return [(f"{arch}.{k}", kind, v) for k, kind, v in meta]
+    if scaling.get("rope_type") == "yarn":
+        rows += [("rope.scaling.type", "str", "yarn"), ("rope.scaling.factor", "f32", scaling["factor"]),
+                 ("rope.scaling.original_context_length", "u32", scaling["original_max_position_embeddings"])]
+    return [(f"{arch}.{k}", kind, v) for k, kind, v in rows if v is not None]
 
 
 def rope_tensors(c, arch):
@@ -188,9 +249,9 @@ def save_gguf(path, c, w, tokenizer, format_of):
     tensors = []
     for name, x in stacked(w, c).items():
         g = gguf_name(name, arch)
-        if arch == "llama" and heads_of(g, c): x = neighbours(x, heads_of(g, c))
+        if arch in PERMUTED and heads_of(g, c): x = neighbours(x, heads_of(g, c))
         if arch.startswith("gemma") and x.ndim == 1: x = x + np.float32(1)
-        tensors.append((g, "f32" if x.ndim == 1 or "ffn_gate_inp" in g else format_of(g), x))
+        tensors.append((g, "f32" if x.ndim == 1 or g.endswith(".bias") or "ffn_gate_inp" in g else format_of(g), x))
     tensors += [(n, "f32", x) for n, x in rope_tensors(c, arch)]
     containers.write_gguf(path, meta + gguf_meta(c, arch) + tokenizer, tensors)
 
@@ -200,7 +261,7 @@ def load_gguf(path):
     arch = g.meta["general.architecture"]
     m = lambda key, default=None: g.meta.get(f"{arch}.{key}", default)
     heads, h = m("attention.head_count"), m("embedding_length")
-    c = {"model_type": {"gemma3": "gemma3_text", "qwen3moe": "qwen3_moe"}.get(arch, arch), "hidden_size": h,
+    c = {"model_type": {"gemma3": "gemma3_text", "qwen3moe": "qwen3_moe", "gpt-oss": "gpt_oss"}.get(arch, arch), "hidden_size": h,
          "head_dim": m("attention.key_length", h // heads), "num_hidden_layers": m("block_count"), "num_attention_heads": heads,
          "num_key_value_heads": m("attention.head_count_kv"), "rms_norm_eps": m("attention.layer_norm_rms_epsilon"),
          "rope_theta": m("rope.freq_base", 10000.0), "sliding_window": m("attention.sliding_window"),
@@ -208,17 +269,30 @@ def load_gguf(path):
     if arch == "gemma3":
         c.update(query_pre_attn_scalar=c["head_dim"], rope_local_base_freq=10000.0,
                  layer_types=["full_attention" if i % 6 == 5 else "sliding_attention" for i in range(c["num_hidden_layers"])])
-    theirs = {v: k for k, v in names(arch).items()}
-    if arch == "phi3": theirs["ffn_up"] = "mlp.gate_up_proj"
-    else: theirs["ffn_up"] = "mlp.up_proj"
+    if arch == "gemma2": c["layer_types"] = ["full_attention" if i % 2 else "sliding_attention" for i in range(c["num_hidden_layers"])]
+    if arch == "smollm3": c["no_rope_layers"] = [(i + 1) % 4 for i in range(c["num_hidden_layers"])]
+    if arch == "phi3": c["partial_rotary_factor"] = m("rope.dimension_count") / c["head_dim"]
+    if arch == "gpt-oss":       # its makers' numbers, which the format has no place for
+        c.update(layer_types=["full_attention" if i % 2 else "sliding_attention" for i in range(c["num_hidden_layers"])],
+                 swiglu_limit=7.0,
+                 rope_scaling={"rope_type": "yarn", "factor": m("rope.scaling.factor"), "beta_fast": 32.0, "beta_slow": 1.0, "truncate": False,
+                               "original_max_position_embeddings": m("rope.scaling.original_context_length")})
+    for theirs, ours in (("attn_logit_softcapping",) * 2, ("final_logit_softcapping",) * 2, ("attention.scale", "attention_multiplier"),
+                         ("embedding_scale", "embedding_multiplier"), ("residual_scale", "residual_multiplier"), ("logit_scale", "logits_scaling")):
+        if m(theirs) is not None: c[ours] = m(theirs)
+    ours_of = {v: k for k, v in names(arch).items()}
+    ours_of["ffn_up"] = "mlp.gate_up_proj" if arch == "phi3" else "mlp.up_proj"
+    if arch == "gpt-oss": ours_of.update((v, k) for k, v in LAYER.items() if k.startswith(("mlp.experts.", "mlp.router")))
+    else: ours_of["ffn_gate_inp"] = "mlp.gate"
     w = {}
     for name, (fmt, shape, raw) in g.tensors.items():
         x = blocks.decode(fmt, raw, shape)
-        if arch == "llama" and heads_of(name, c): x = halves_apart(x, heads_of(name, c))
+        if arch in PERMUTED and heads_of(name, c): x = halves_apart(x, heads_of(name, c))
         if arch.startswith("gemma") and x.ndim == 1: x = x - 1
         layer, kind = name.rsplit(".", 1)
         if layer.startswith("rope_"): c["_" + layer] = x
-        elif layer.startswith("blk."): w[f"model.layers.{layer.split('.')[1]}.{theirs[layer.split('.')[2]]}.{kind}"] = x
+        elif layer.endswith("attn_sinks"): w[f"model.layers.{layer.split('.')[1]}.self_attn.sinks"] = x
+        elif layer.startswith("blk."): w[f"model.layers.{layer.split('.')[1]}.{ours_of[layer.split('.')[2]]}.{kind}"] = x
         else: w[{v: k for k, v in TOP.items()}[layer] + "." + kind] = x
     if "_rope_factors_long" in c:
         c["rope_scaling"] = {"type": "longrope", "long_factor": c["_rope_factors_long"], "short_factor": c["_rope_factors_short"],
