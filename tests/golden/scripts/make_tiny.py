@@ -16,6 +16,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 IDS = (3 + np.random.Generator(np.random.PCG64(7)).integers(0, 480, 4200)).tolist()
 MAIN = ("hf", "f16.gguf", "mlx-4bit-g64", "mlx-4bit-g128", "mlx-mxfp4")      # these are computed at every length, the others at the first
 
+NOT_YET = ("gpt_oss/hf", "gpt_oss/hf-new", "gpt_oss/mlx-mxfp4")     # refused by the engine: experts in MXFP4 with scales apart
+
 GGUF = {"llama_tied": ["f32", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl", "mxfp4"],
         "llama_k256": ["q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_xs", "mixed_k"], "gpt_oss": ["mxfp4_q8_0"]}
 MLX = {"llama_tied": ["4bit-g64", "4bit-g32", "8bit-g64", "6bit-g64", "5bit-g32", "3bit-g64", "2bit-g32", "mixed", "bf16",
@@ -100,7 +102,7 @@ def goldens(out):
                     at += y.size
                 if c.get("_router_gap", 1) < 1e-3: sys.exit(f"{name}/{container}: a routing decision is a near-tie ({c['_router_gap']})")
     with open(f"{out}/goldens.json", "w", encoding="utf-8") as f:
-        f.write('{"ids":%s,\n"entries":[\n%s\n]}\n' % (json.dumps(IDS, separators=(",", ":")), ",\n".join(map(json.dumps, entries))))
+        f.write('{"ids":%s,\n"entries":[\n%s\n]}\n' % (json.dumps(IDS, separators=(",", ":")), ",\n".join(json.dumps(e) for e in entries if e["model"] not in NOT_YET)))
     return entries
 
 
