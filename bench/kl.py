@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""kl.py LOGITS MODEL.gguf [TEXT ...] - how far our arithmetic, and llama.cpp's, is from float32.
+"""kl.py LOGITS MODEL.gguf [TEXT ...] [--also FOLDER] - how far our arithmetic, and llama.cpp's, is from float32.
 
 LOGITS is the tool that the build makes of tests/support/logits.c. For each text (default: files of this repository), cut to
 --tokens tokens, the distributions at every position are compared with those of the same weights in float32 throughout: llama.cpp
 on the file widened to F32, with F32 keys and values. Printed for ours and for llama.cpp's default path: the mean Kullback-Leibler
-divergence from the reference, how often the most likely token agrees, and the mean difference of the logits.
-Exit status 1 if ours is further away than llama.cpp. Needs numpy and llama-cpp-python.
+divergence from the reference, how often the most likely token agrees, and each one's perplexity of the text.
+--also: the same weights in another form (tests/golden/scripts/gguf2mlx.py makes an MLX folder), measured the same way.
+Exit status 1 if ours is further away than llama.cpp by more than the error of that figure, or a perplexity of all texts differs from llama.cpp's by more than 0.5%.
+Needs numpy and llama-cpp-python. bench/text/declaration.txt is from the Declaration of Independence of 1776, in the public domain.
 """
 import argparse, ctypes, os, subprocess, sys, tempfile
 import numpy as np
@@ -13,7 +15,7 @@ import llama_cpp
 
 quiet = llama_cpp.llama_log_callback(lambda level, text, data: None)
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
-TEXTS = ["ARCHITECTURE.md", "src/engine/gguf.c", "bench/kl.py"]
+TEXTS = ["bench/text/declaration.txt", "ARCHITECTURE.md", "src/engine/gguf.c", "bench/kl.py"]
 STORY = """The ferry left the island at dusk, an hour late and half empty. Marta stood at the rail with her collar turned up and watched
 the harbour lights shrink into a single yellow smear. She had come for the funeral and stayed for the arguments, and now that both
 were over she felt nothing but a clean, tired hunger. Below deck someone was frying onions. A boy of about six, in a coat much too
@@ -48,40 +50,48 @@ def log_softmax(x):
     return x - np.log(np.exp(x).sum(-1, keepdims=True))
 
 
-def distance(reference, other):
+def distance(reference, other, ids):
+    """of each position: KL, whether the most likely token agrees, and the surprise at the token that follows, in nats"""
     p, q = log_softmax(reference), log_softmax(other)
-    kl = (np.exp(p) * (p - q)).sum(-1)
-    return kl, reference.argmax(-1) == other.argmax(-1), np.abs(reference - other).mean(-1)
+    return (np.exp(p) * (p - q)).sum(-1), reference.argmax(-1) == other.argmax(-1), -q[np.arange(len(ids) - 1), ids[1:]]
 
 
 def main():
     a = argparse.ArgumentParser(usage=__doc__)
-    a.add_argument("tool"), a.add_argument("model"), a.add_argument("texts", nargs="*")
-    a.add_argument("--tokens", type=int, default=512), a.add_argument("--cpu", default=None)
+    a.add_argument("tool"), a.add_argument("model"), a.add_argument("texts", nargs="*"), a.add_argument("--also")
+    a.add_argument("--tokens", type=int, default=1024), a.add_argument("--cpu", default=None)
     a = a.parse_args()
     llama_cpp.llama_log_set(quiet, ctypes.c_void_p(0))
     texts = {"a story": STORY} if not a.texts else {}
     for t in a.texts or TEXTS: texts[t] = open(t if a.texts else f"{ROOT}/{t}", encoding="utf-8").read()
     vocab = llama_cpp.Llama(a.model, vocab_only=True, verbose=False)
-    all_ours, all_theirs = [], []
-    print(f"{'text':24s} {'tokens':>6s}   {'KL ours':>9s} {'KL llama':>9s}   {'top-1 ours':>10s} {'llama':>6s}   {'|d| ours':>8s} {'llama':>6s}")
+    extra = [a.cpu] if a.cpu else []
+    names = ["float32", "llama.cpp", "ours", *(["ours, also"] if a.also else [])]
+    every = [[] for _ in names]
+    print(f"{'text':28s} {'tokens':>6s} {'of':12s} {'KL':>9s} {'top-1':>7s} {'perplexity':>11s}")
     with tempfile.TemporaryDirectory() as folder:
         widen(a.model, f"{folder}/f32.gguf")
         for name, text in texts.items():
             ids = vocab.tokenize(text.encode(), add_bos=False, special=False)[:a.tokens]
             reference = llama_logits(f"{folder}/f32.gguf", ids, type_k=0, type_v=0, flash_attn=False)
-            ours = distance(reference, our_logits(a.tool, a.model, ids, folder, [a.cpu] if a.cpu else []))
-            theirs = distance(reference, llama_logits(a.model, ids))
-            all_ours.append(ours), all_theirs.append(theirs)
-            row(name, ours, theirs)
-    ours, theirs = ([np.concatenate(x) for x in zip(*d)] for d in (all_ours, all_theirs))
-    row("all", ours, theirs)
-    return int(ours[0].mean() > theirs[0].mean())
+            found = [reference, llama_logits(a.model, ids), our_logits(a.tool, a.model, ids, folder, extra)]
+            if a.also: found.append(our_logits(a.tool, a.also, ids, folder, extra))
+            for who, all_of, logits in zip(names, every, found):
+                all_of.append(distance(reference, logits, ids))
+                row(name, who, all_of[-1])
+    totals = [[np.concatenate(x) for x in zip(*all_of)] for all_of in every]
+    for who, total in zip(names, totals): row("all", who, total)
+    theirs, failed = totals[1], False
+    for ours in totals[2:]:
+        further = ours[0] - theirs[0]           # beyond what the choice of texts explains: twice the error of the mean
+        failed |= further.mean() > 2 * further.std() / len(further) ** 0.5
+        failed |= abs(np.exp(ours[2].mean() - theirs[2].mean()) - 1) > 0.005
+    return int(failed)
 
 
-def row(name, ours, theirs):
-    print(f"{name:24s} {len(ours[0]):6d}   {ours[0].mean():9.5f} {theirs[0].mean():9.5f}   {ours[1].mean():10.4f} {theirs[1].mean():6.4f}"
-          f"   {ours[2].mean():8.4f} {theirs[2].mean():6.4f}", flush=True)
+def row(text, who, figures):
+    kl, same, surprise = figures
+    print(f"{text:28s} {len(kl):6d} {who:12s} {kl.mean():9.5f} {same.mean():7.4f} {np.exp(surprise.mean()):11.4f}", flush=True)
 
 
 if __name__ == "__main__": sys.exit(main())
