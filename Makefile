@@ -10,7 +10,7 @@ SECONDS_EACH ?= 60
 MESON   := meson setup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run model release test check docs asan tsan fuzz bench models fmt clean FORCE
+.PHONY: help setup setup-test run model release test check docs asan tsan fuzz bench bench-load models fmt clean FORCE
 
 help:
 	@echo 'make run      get what is lacking, build, fetch the default model, serve (ARGS="--port 8080")'
@@ -23,6 +23,7 @@ help:
 	@echo 'make tsan     queue, pool, engine and server tests under ThreadSanitizer'
 	@echo 'make fuzz     every fuzz target for SECONDS_EACH=$(SECONDS_EACH) seconds'
 	@echo 'make bench    alternating rounds against llama.cpp (builds it first)'
+	@echo 'make bench-load  how soon a 2.1 GB MLX folder of random weights is ready (makes it first)'
 	@echo 'make models   table: every kind of model in every container against its reference'
 	@echo 'make docs     option tables out of the program'
 	@echo 'make fmt      clang-format'
@@ -102,6 +103,13 @@ models: setup-test build/bench/build.ninja
 	@ninja -C build/bench tests/golden.stamp tests/engine/logits
 	@if [ -f .venv-bench/.done ]; then python=.venv-bench; else python=.venv-golden; fi; \
 	    $$python/bin/python bench/models.py build/bench/tests/engine/logits $(ARGS)
+
+build/random/%: | build/bench/build.ninja
+	@ninja -C build/bench tests/golden.stamp && mkdir -p build/random
+	@.venv-golden/bin/python bench/make_random.py $* $@
+
+bench-load: $(PROGRAM) build/random/phi3-mini
+	@python3 bench/load.py $(PROGRAM) build/random/phi3-mini
 
 docs: $(PROGRAM)
 	@$(PROGRAM) options --format markdown > docs/options.md
