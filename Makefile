@@ -104,7 +104,7 @@ models: setup-test build/bench/build.ninja
 	@if [ -f .venv-bench/.done ]; then python=.venv-bench; else python=.venv-golden; fi; \
 	    $$python/bin/python bench/models.py build/bench/tests/engine/logits $(ARGS)
 
-build/random/%: | build/bench/build.ninja
+build/random/%: bench/make_random.py | build/bench/build.ninja
 	@ninja -C build/bench tests/golden.stamp && mkdir -p build/random
 	@.venv-golden/bin/python bench/make_random.py $* $@
 

@@ -13,7 +13,7 @@ def resident(pid):
 
 
 def first_token(base):
-    body = {"model": "claude-any", "max_tokens": 2, "stream": True, "messages": [{"role": "user", "content": "Count to ten, slowly."}]}
+    body = {"model": "claude-any", "max_tokens": 1, "stream": True, "messages": [{"role": "user", "content": "Count to ten, slowly."}]}
     request = urllib.request.Request(base + "/v1/messages", json.dumps(body).encode(),
                                      {"x-api-key": "pensieve-local-token", "content-type": "application/json"})
     started = time.monotonic()
@@ -31,6 +31,7 @@ def once(program, model):
     with subprocess.Popen([program, "serve", "--model", model, "--port", "0", "--log", "error"], stdout=subprocess.PIPE, text=True) as server:
         line = server.stdout.readline()
         ready = time.monotonic() - started
+        if "http://" not in line: sys.exit(f"the server ended with status {server.wait()}")
         at_ready = resident(server.pid)
         token = first_token(re.search(r"http://\S+", line).group())
         after = resident(server.pid)

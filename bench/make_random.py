@@ -2,7 +2,7 @@
 """make_random.py SHAPE OUT - an MLX 4-bit folder of a real model's shape with random weights, to measure loading and speed on.
 
 SHAPE: phi3-mini (2.1 GB) or qwen3-0.6b. Groups of 64 with bf16 scales, as the usual MLX conversions have them. The tokenizer is the
-tiny models' own (tests/golden/make makes it), so texts mean nothing here. numpy alone.
+tiny models' own (tests/golden/make makes it) with made-up tokens up to the real number, so texts mean nothing here. numpy alone.
 """
 import json, os, shutil, struct, sys
 import numpy as np
@@ -41,7 +41,8 @@ def bf16(x): return (np.asarray(x, np.float32).view(np.uint32) >> 16).astype("<u
 
 
 def main():
-    name, out = sys.argv[1], sys.argv[2]
+    name, final = sys.argv[1], sys.argv[2]
+    out = final + ".part"                       # what was interrupted must not look finished
     tiny, shape = SHAPES[name]
     with open(f"{TINY}/{tiny}/config.json", encoding="utf-8") as f: c = dict(json.load(f), **shape)
     for key in ("quantization", "quantization_config"): c[key] = {"group_size": GROUP, "bits": 4}
@@ -51,6 +52,10 @@ def main():
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(f"{TINY}/{tiny}", out, ignore=lambda _, files: [x for x in files if "safetensors" in x or x == "config.json"])
     with open(f"{out}/config.json", "w", encoding="utf-8") as f: json.dump(c, f, indent=1)
+    with open(f"{out}/tokenizer.json", encoding="utf-8") as f: t = json.load(f)
+    used = {*t["model"]["vocab"].values(), *(x["id"] for x in t["added_tokens"])}
+    t["model"]["vocab"].update((f"made{i}up", i) for i in range(c["vocab_size"]) if i not in used)
+    with open(f"{out}/tokenizer.json", "w", encoding="utf-8") as f: json.dump(t, f, ensure_ascii=False)
     matrices, norms = layers_of(name, c)
     head, at = {}, 0
     for key, dtype, dims, size in (t for m, rows, cols in matrices for t in (
@@ -69,7 +74,9 @@ def main():
             f.writelines([random.bytes(rows * cols // 2), bf16(scales).tobytes(), bf16(-8 * scales).tobytes()])
             if sys.stderr.isatty(): print(f"\r{out}: {f.tell() / 1e9:.2f} of {at / 1e9:.2f} GB", end="", file=sys.stderr)
         for _, n in norms: f.write(bf16(np.ones(n)).tobytes())
-    print(f"\r{out}: {at / 1e9:.2f} GB of random weights in the shape of {name}", file=sys.stderr)
+    shutil.rmtree(final, ignore_errors=True)
+    os.rename(out, final)
+    print(f"\r{final}: {at / 1e9:.2f} GB of random weights in the shape of {name}", file=sys.stderr)
 
 
 if __name__ == "__main__": main()
