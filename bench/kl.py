@@ -5,7 +5,7 @@ LOGITS is the tool that the build makes of tests/support/logits.c. For each text
 --tokens tokens, the distributions at every position are compared with those of the same weights in float32 throughout: llama.cpp
 on the file widened to F32, with F32 keys and values. Printed for ours and for llama.cpp's default path: the mean Kullback-Leibler
 divergence from the reference, how often the most likely token agrees, and each one's perplexity of the text.
---also: the same weights in another form (tests/golden/scripts/gguf2mlx.py makes an MLX folder), measured the same way.
+--also: the same weights in another form (tests/golden/scripts/exact_mlx.py makes an MLX folder), measured the same way.
 Exit status 1 if ours is further away than llama.cpp by more than the error of that figure, or if a perplexity of all texts differs from
 llama.cpp's by more than 0.5% and isn't the nearer one to float32's.
 Needs numpy and llama-cpp-python. bench/text/declaration.txt is from the Declaration of Independence of 1776, in the public domain.
