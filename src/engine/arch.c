@@ -73,3 +73,19 @@ bool arch_check_dense(struct hparams *h, const struct gguf *file, struct arena *
            err_set(err, ERR_FORMAT, "%u experts: this architecture is not supported as a mixture of "
                    "experts", h->experts);
 }
+
+bool arch_check_mixed(struct hparams *h, const struct gguf *file, struct arena *arena,
+                      struct err *err)
+{
+    return h->experts > 0 || err_set(err, ERR_FORMAT, "a mixture without experts");
+}
+
+void arch_set_windows(struct hparams *h, uint32_t period, struct arena *arena)
+{
+    if (h->kinds)
+        return;
+    struct layer_kind *kinds = arena_array(arena, h->layers, sizeof *kinds);
+    for (uint32_t i = 0; i < h->layers; i++)
+        kinds[i].windowed = (i + 1) % period != 0;
+    h->kinds = kinds;
+}

@@ -1,7 +1,8 @@
 /* arch.h - what an architecture is, and the inside of a model, for the files that make up both.
  *
- * To add one: write arch_x.c with a weight table and a forward pass over layers.h, and a line in
- * archs[] of arch.c. */
+ * To add one: write arch_x.c with a weight table and what its hparams mean, and a line in archs[] of
+ * arch.c. The forward pass, layers_decoder, does what the hparams and the weights that are there
+ * ask for. */
 #ifndef PENSIEVE_ENGINE_ARCH_H
 #define PENSIEVE_ENGINE_ARCH_H
 
@@ -11,8 +12,7 @@
 #include "engine/model.h"
 #include "engine/weights.h"
 
-/* A name of another container for one of the weight table's; see checkpoint_hf.c for the common
- * ones. */
+/* A name of another container for one of the weight table's; see tensors_hf.c for the common ones. */
 struct tensor_alias {
     /* "self_attn.dense", "attn_output": what stands between the layer's number and .weight. In both
      * '#' stands for a number: "mlp.experts.#.w1", "ffn_gate.#". */
@@ -30,7 +30,6 @@ struct arch {
      * what its forward pass doesn't do. file: NULL unless the container is GGUF. */
     bool (*check)(struct hparams *hparams, const struct gguf *file, struct arena *arena,
                   struct err *err);
-    void (*forward)(struct forward *forward);
 };
 
 /* NULL, ERR_FORMAT with what is supported. place: "byte 12" or "config.json: model_type". */
@@ -43,6 +42,11 @@ extern const struct arch arch_gemma2, arch_gemma3, arch_gptoss, arch_granite, ar
 /* The check of an architecture that has nothing of its own but no experts. */
 bool arch_check_dense(struct hparams *hparams, const struct gguf *file, struct arena *arena,
                       struct err *err);
+/* The same, but it has nothing without them. */
+bool arch_check_mixed(struct hparams *hparams, const struct gguf *file, struct arena *arena,
+                      struct err *err);
+/* Where the container has not said which layers see a window: all but each period-th. */
+void arch_set_windows(struct hparams *hparams, uint32_t period, struct arena *arena);
 
 /* Rows that most tables of weights are made of. */
 #define MODEL(member) offsetof(struct weights, member)
@@ -54,6 +58,9 @@ bool arch_check_dense(struct hparams *hparams, const struct gguf *file, struct a
 #define RULES_NORMS                                                                                \
     {"attn_norm.weight", LAYER(attn_norm), .cols = DIM_HIDDEN, .norm = true},                      \
     {"ffn_norm.weight", LAYER(ffn_norm), .cols = DIM_HIDDEN, .norm = true}
+#define RULES_POST_NORMS                                                                           \
+    {"post_attention_norm.weight", LAYER(post_attn_norm), .cols = DIM_HIDDEN, .norm = true},       \
+    {"post_ffw_norm.weight", LAYER(post_ffn_norm), .cols = DIM_HIDDEN, .norm = true}
 #define RULES_ATTENTION                                                                            \
     {"attn_q.weight", LAYER(q), .rows = DIM_QUERY, .cols = DIM_HIDDEN},                            \
     {"attn_k.weight", LAYER(k), .rows = DIM_KV, .cols = DIM_HIDDEN},                               \

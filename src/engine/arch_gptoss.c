@@ -4,6 +4,8 @@
  * The folders of its makers pack the experts in a way of their own, which is not read yet. */
 #include "engine/arch.h"
 
+enum { WINDOW_PERIOD = 2 };
+
 static const struct weight_rule rules[] = {
     RULES_ENDS,
     {"attn_norm.weight", LAYER(attn_norm), .cols = DIM_HIDDEN, .norm = true},
@@ -26,13 +28,8 @@ static bool check(struct hparams *h, const struct gguf *file, struct arena *aren
     h->activation = ACTIVATION_SWIGLU_CLAMPED;
     h->experts_norm = true;
     h->ropes[0].ramp_exact = true;
-    if (!h->kinds) {
-        struct layer_kind *kinds = arena_array(arena, h->layers, sizeof *kinds);
-        for (uint32_t i = 0; i < h->layers; i += 2)
-            kinds[i].windowed = true;
-        h->kinds = kinds;
-    }
-    return h->experts > 0 || err_set(err, ERR_FORMAT, "a mixture without experts");
+    arch_set_windows(h, WINDOW_PERIOD, arena);
+    return arch_check_mixed(h, file, arena, err);
 }
 
 static const char *const model_types[] = {NULL};
@@ -43,5 +40,4 @@ const struct arch arch_gptoss = {
     .rules = rules,
     .rules_n = sizeof rules / sizeof *rules,
     .check = check,
-    .forward = layers_decoder,
 };

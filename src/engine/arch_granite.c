@@ -23,5 +23,4 @@ const struct arch arch_granite = {
     .rules = rules,
     .rules_n = sizeof rules / sizeof *rules,
     .check = check,
-    .forward = layers_decoder,
 };

@@ -31,5 +31,4 @@ const struct arch arch_llama = {
     .rules = rules,
     .rules_n = sizeof rules / sizeof *rules,
     .check = check,
-    .forward = layers_decoder,
 };

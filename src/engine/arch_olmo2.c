@@ -4,8 +4,7 @@
 
 static const struct weight_rule rules[] = {
     RULES_ENDS,
-    {"post_attention_norm.weight", LAYER(post_attn_norm), .cols = DIM_HIDDEN, .norm = true},
-    {"post_ffw_norm.weight", LAYER(post_ffn_norm), .cols = DIM_HIDDEN, .norm = true},
+    RULES_POST_NORMS,
     RULES_ATTENTION,
     {"attn_q_norm.weight", LAYER(q_norm), .cols = DIM_QUERY, .norm = true},
     {"attn_k_norm.weight", LAYER(k_norm), .cols = DIM_KV, .norm = true},
@@ -33,5 +32,4 @@ const struct arch arch_olmo2 = {
     .aliases = aliases,
     .aliases_n = sizeof aliases / sizeof *aliases,
     .check = check,
-    .forward = layers_decoder,
 };

@@ -31,5 +31,4 @@ const struct arch arch_phi3 = {
     .aliases = aliases,
     .aliases_n = sizeof aliases / sizeof *aliases,
     .check = arch_check_dense,
-    .forward = layers_decoder,
 };

@@ -19,5 +19,4 @@ const struct arch arch_qwen2 = {
     .rules = rules,
     .rules_n = sizeof rules / sizeof *rules,
     .check = arch_check_dense,
-    .forward = layers_decoder,
 };

@@ -17,5 +17,4 @@ const struct arch arch_qwen3 = {
     .rules = rules,
     .rules_n = sizeof rules / sizeof *rules,
     .check = arch_check_dense,
-    .forward = layers_decoder,
 };

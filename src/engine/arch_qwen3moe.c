@@ -14,7 +14,7 @@ static bool check(struct hparams *h, const struct gguf *file, struct arena *aren
 {
     if (file)
         h->experts_norm = true;                 /* GGUF does not say, a folder's config does */
-    return h->experts > 0 || err_set(err, ERR_FORMAT, "a mixture without experts");
+    return arch_check_mixed(h, file, arena, err);
 }
 
 static const char *const model_types[] = {"qwen3_moe", NULL};
@@ -25,5 +25,4 @@ const struct arch arch_qwen3moe = {
     .rules = rules,
     .rules_n = sizeof rules / sizeof *rules,
     .check = check,
-    .forward = layers_decoder,
 };

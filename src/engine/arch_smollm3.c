@@ -32,5 +32,4 @@ const struct arch arch_smollm3 = {
     .rules = rules,
     .rules_n = sizeof rules / sizeof *rules,
     .check = check,
-    .forward = layers_decoder,
 };

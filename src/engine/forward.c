@@ -85,8 +85,6 @@ static void lay_out_experts(struct forward *f, struct carver *c)
     const size_t runs = places < h->experts ? places : h->experts;
     struct experts *x = &f->experts;
 
-    x->acts_in_bytes = acts_of_runs(h->hidden, places, runs);
-    x->acts_gated_bytes = acts_of_runs(h->expert_ffn, places, runs);
     x->router = carve(c, (size_t)f->rows_max * h->experts, sizeof *x->router);
     x->chosen = carve(c, places, sizeof *x->chosen);
     x->share = carve(c, places, sizeof *x->share);
@@ -94,8 +92,8 @@ static void lay_out_experts(struct forward *f, struct carver *c)
     x->row_of = carve(c, places, sizeof *x->row_of);
     x->in = carve(c, places * h->hidden, sizeof *x->in);
     x->gated = carve(c, places * h->expert_ffn, sizeof *x->gated);
-    x->acts_in = carve(c, x->acts_in_bytes, 1);
-    x->acts_gated = carve(c, x->acts_gated_bytes, 1);
+    x->acts_in = carve(c, acts_of_runs(h->hidden, places, runs), 1);
+    x->acts_gated = carve(c, acts_of_runs(h->expert_ffn, places, runs), 1);
     x->runs = carve(c, runs, sizeof *x->runs);
 }
 
@@ -147,8 +145,8 @@ struct forward *forward_new(const struct model *model, const struct kernels *ker
     struct forward *f = calloc(1, sizeof *f);
     if (f) {
         *f = (struct forward){
-            .model = model, .hparams = h, .weights = &model->weights, .kernels = kernels,
-            .pool = pool, .cache = cache, .rows_max = rows_max, .ropes_n = count_ropes(h),
+            .hparams = h, .weights = &model->weights, .kernels = kernels, .pool = pool,
+            .cache = cache, .rows_max = rows_max, .ropes_n = count_ropes(h),
             .pages_max = (uint32_t)kv_cache_counts(cache).total,
         };
         f->storage = aligned_alloc(ALIGNMENT, lay_out(f, NULL));
@@ -178,9 +176,9 @@ void forward_step(struct forward *f, const struct batch_row *rows, uint32_t rows
 {
     assert(rows_n <= f->rows_max);
     f->batch = rows;
-    f->batch_n = f->rows = rows_n;
+    f->rows = rows_n;
     for (uint32_t r = 0; r < rows_n; r++)
         f->rows_of[r] = r;
     if (rows_n > 0)
-        f->model->arch->forward(f);
+        layers_decoder(f);
 }

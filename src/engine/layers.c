@@ -1,4 +1,4 @@
-/* layers.c - the pieces of a forward pass: each cuts its work into tasks and waits for all of them.
+/* layers.c - a forward pass in pieces: each cuts its work into tasks and waits for all of them.
  *
  * The hard thing is to wait seldom. A decode step of a small model is a few milliseconds, so each
  * parallel_for counts: what comes out of a matmul is used in the same task (normed, turned, stored,
@@ -53,7 +53,8 @@ static void embed_rows(struct forward *f, const void *argument, uint32_t begin, 
     }
 }
 
-void layers_embed(struct forward *f)
+/* x = the embeddings of the step's tokens; the angles of their positions. */
+static void embed(struct forward *f)
 {
     for_rows(f, embed_rows, NULL);
     plan_attend(f);
@@ -73,7 +74,8 @@ static void norm_rows(struct forward *f, const void *weight, uint32_t begin, uin
     f->kernels->acts_quantize(&f->acts_hidden, begin, end);
 }
 
-void layers_norm(struct forward *f, const float *weight)
+/* normed = rmsnorm(x) * weight, or x itself if weight is NULL; made ready for matmul. */
+static void norm_stream(struct forward *f, const float *weight)
 {
     f->acts_hidden.columns = f->rows;
     for_rows(f, norm_rows, weight);
@@ -199,7 +201,9 @@ static void values_task(void *context, size_t task, unsigned thread)
     qkv_task(context, job->f->hparams->heads + job->f->hparams->kv_heads + task, thread);
 }
 
-void layers_project_qkv(struct forward *f, const struct layer_weights *w, uint32_t layer)
+/* q, k, v from normed, with their biases and norms; q and k turned by their positions; k and v into
+ * the sequence's pages. */
+static void project_qkv(struct forward *f, const struct layer_weights *w, uint32_t layer)
 {
     const uint32_t heads = f->hparams->heads, kv_heads = f->hparams->kv_heads;
     struct qkv_job job = {f, w, layer};
@@ -213,7 +217,8 @@ void layers_project_qkv(struct forward *f, const struct layer_weights *w, uint32
     for_rows(f, finish_rows, &job);
 }
 
-bool layers_keep_wanted(struct forward *f)
+/* From here on the step is only the rows whose logits are wanted; false if there are none. */
+static bool keep_wanted(struct forward *f)
 {
     const size_t hidden = f->hparams->hidden;
     const size_t query = (size_t)f->hparams->heads * f->hparams->head_dim;
@@ -282,7 +287,8 @@ static void attend_task(void *context, size_t task, unsigned thread)
     });
 }
 
-void layers_attend(struct forward *f, const struct layer_weights *w, uint32_t layer)
+/* attended = softmax(q . k) . v over what each row sees of its sequence so far. */
+static void attend_all(struct forward *f, const struct layer_weights *w, uint32_t layer)
 {
     struct attend_job job = {f, w, layer};
 
@@ -354,7 +360,8 @@ static void add_product(struct forward *f, struct acts *x, const struct matrix *
         for_rows(f, norm_product, norm);
 }
 
-void layers_add_attended(struct forward *f, const struct layer_weights *w)
+/* x += norm(attended * w->attn_output^T). */
+static void add_attended(struct forward *f, const struct layer_weights *w)
 {
     add_product(f, &f->acts_attended, &w->attn_output, w->o_bias, w->post_attn_norm);
 }
@@ -374,7 +381,8 @@ static void gate_task(void *context, size_t task, unsigned thread)
         gate_mul(f, f->gated + (size_t)r * ffn + begin, tile + (size_t)r * up.rows, up.rows);
 }
 
-void layers_feed_forward(struct forward *f, const struct layer_weights *w)
+/* gated = activation(normed * gate^T) * (normed * up^T), then x += norm(gated * down^T). */
+static void feed_forward(struct forward *f, const struct layer_weights *w)
 {
     struct matmul_job job = {.f = f, .w = &w->gate, .up = &w->up, .x = &f->acts_hidden,
                              .tile = tile_rows(f, f->hparams->ffn, f->rows)};
@@ -401,7 +409,8 @@ static void logits_task(void *context, size_t task, unsigned thread)
                w.rows * sizeof *tile);
 }
 
-void layers_logits(struct forward *f, const struct matrix *output)
+/* The wanted logits = normed * output^T. */
+static void make_logits(struct forward *f, const struct matrix *output)
 {
     struct matmul_job job = {.f = f, .w = output, .x = &f->acts_hidden,
                              .tile = tile_rows(f, output->rows, f->rows)};
@@ -416,23 +425,23 @@ void layers_decoder(struct forward *f)
     const struct weights *w = f->weights;
     const uint32_t last = f->hparams->layers - 1;
 
-    layers_embed(f);
+    embed(f);
     for (uint32_t i = 0; i <= last; i++) {
         const struct layer_weights *layer = &w->layers[i];
 
-        layers_norm(f, layer->attn_norm);
-        layers_project_qkv(f, layer, i);
-        if (i == last && !layers_keep_wanted(f))
+        norm_stream(f, layer->attn_norm);
+        project_qkv(f, layer, i);
+        if (i == last && !keep_wanted(f))
             return;                             /* a prefill chunk that is not the last one */
-        layers_attend(f, layer, i);
-        layers_add_attended(f, layer);
+        attend_all(f, layer, i);
+        add_attended(f, layer);
 
-        layers_norm(f, layer->ffn_norm);
+        norm_stream(f, layer->ffn_norm);
         if (layer->router.data)
             layers_experts(f, layer);
         else
-            layers_feed_forward(f, layer);
+            feed_forward(f, layer);
     }
-    layers_norm(f, w->output_norm);
-    layers_logits(f, &w->output);
+    norm_stream(f, w->output_norm);
+    make_logits(f, &w->output);
 }

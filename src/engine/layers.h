@@ -1,10 +1,7 @@
-/* layers.h - the pieces that a forward pass is written in, over kernels.h and pool.h.
+/* layers.h - a forward pass over kernels.h and pool.h.
  *
  * One step computes `rows` rows of activations together: a prefill chunk, the next tokens of
- * several sequences, or both. Each function below reads and writes the step's activations in struct
- * forward and returns when all threads are done with it. What a model has of the optional (biases,
- * norms of heads, windows, caps) is in its hparams and weights, so that an architecture says only
- * the order. Shapes stand beside the fields. */
+ * several sequences, or both. Shapes stand beside the fields. */
 #ifndef PENSIEVE_ENGINE_LAYERS_H
 #define PENSIEVE_ENGINE_LAYERS_H
 
@@ -48,13 +45,11 @@ struct experts {
     float *in;                  /* [places][hidden]: normed rows, later what experts make of them */
     float *gated;               /* [places][expert_ffn] */
     char *acts_in, *acts_gated; /* carved into by the runs */
-    size_t acts_in_bytes, acts_gated_bytes;
     struct expert_run *runs;    /* [runs_n], at most one an expert */
     uint32_t runs_n, longest;   /* longest: rows of a run at most */
 };
 
 struct forward {
-    const struct model *model;
     const struct hparams *hparams;
     const struct weights *weights;
     const struct kernels *kernels;
@@ -75,36 +70,18 @@ struct forward {
     struct experts experts;
 
     /* The step. */
-    const struct batch_row *batch;      /* [batch_n] */
-    uint32_t batch_n;
+    const struct batch_row *batch;      /* [rows], at the step's beginning */
     uint32_t *rows_of;          /* [rows] -> index in batch; not all of them in the last layer */
     uint32_t rows;
     struct attend_task *tasks;  /* [tasks_n] */
     uint32_t tasks_n;
 };
 
-/* x = the embeddings of the step's tokens; the angles of their positions. */
-void layers_embed(struct forward *f);
-/* normed = rmsnorm(x) * weight, or x itself if weight is NULL; made ready for matmul. */
-void layers_norm(struct forward *f, const float *weight);
-/* q, k, v from normed, with their biases and norms; q and k turned by their positions; k and v into
- * the sequence's pages. */
-void layers_project_qkv(struct forward *f, const struct layer_weights *w, uint32_t layer);
-/* From here on the step is only the rows whose logits are wanted; false if there are none. */
-bool layers_keep_wanted(struct forward *f);
-/* attended = softmax(q . k) . v over what each row sees of its sequence so far. */
-void layers_attend(struct forward *f, const struct layer_weights *w, uint32_t layer);
-/* x += norm(attended * w->attn_output^T). */
-void layers_add_attended(struct forward *f, const struct layer_weights *w);
-/* gated = activation(normed * gate^T) * (normed * up^T), then x += norm(gated * down^T). */
-void layers_feed_forward(struct forward *f, const struct layer_weights *w);
-/* The same by the experts that each row's router chooses. */
-void layers_experts(struct forward *f, const struct layer_weights *w);
-/* The wanted logits = normed * output^T. */
-void layers_logits(struct forward *f, const struct matrix *output);
-
-/* The whole pass of a decoder that norms what goes into attention and feed-forward (and, if it has
- * the weights, what comes out): most architectures. */
+/* A whole pass: keys and values of all the step's rows into their pages, and the wanted logits. What
+ * a model has of the optional (biases, norms before and after, windows, caps, experts) is in its
+ * hparams and weights. */
 void layers_decoder(struct forward *f);
+/* The feed-forward of one layer by the experts that each row's router chooses: experts.c. */
+void layers_experts(struct forward *f, const struct layer_weights *w);
 
 #endif
