@@ -19,6 +19,7 @@
 #include "app/progress.h"
 #include "app/web.h"
 #include "base/buf.h"
+#include "engine/gguf_name.h"
 
 enum { PAGES_MAX = 200, TOKEN_BYTES_MAX = 4096 };
 #define SPACE_SPARED ((uint64_t)64 << 20)       /* of the disk, left to others */
@@ -295,7 +296,7 @@ static void say_done(const struct pull *pull)
     for (size_t i = 0; i < pull->files.n; i++) {
         bytes += pull->files.list[i].size;
     }
-    bool gguf = models_gguf_stem(&stem, &part, &of);
+    bool gguf = gguf_name_stem(&stem, &part, &of);
     printf("%.*s/%.*s%s%.*s: %zu files, %s, in %s\n", STR_ARG(pull->repo.owner),
            STR_ARG(pull->repo.name), gguf ? "/" : "", gguf ? (int)stem.n : 0, stem.s,
            pull->files.n, app_size_text(pull->arena, bytes), pull->final);

@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <strings.h>
 
-#include "app/models.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/utf8.h"
+#include "engine/gguf_name.h"
 
 enum { SHA256_DIGITS = 64, SHA1_DIGITS = 40 };
 static const char usual_quant[] = "Q4_K_M";     /* what most people take, where there is a choice */
@@ -135,15 +135,6 @@ static bool is_hex(struct str s)
     return true;
 }
 
-static struct str last_part(struct str path)
-{
-    size_t at = path.n;
-    while (at > 0 && path.s[at - 1] != '/') {
-        at--;
-    }
-    return (struct str){path.s + at, path.n - at};
-}
-
 static bool add_file(struct hub_files *files, struct arena *arena, yyjson_val *item,
                      struct err *err)
 {
@@ -174,7 +165,7 @@ static bool add_file(struct hub_files *files, struct arena *arena, yyjson_val *i
     }
     struct hub_file *file = &files->list[files->n++];
     file->path = arena_str(arena, path);
-    file->name = last_part(file->path);
+    file->name = str_last_part(file->path);
     file->size = yyjson_get_uint(size);
     file->digest = arena_str(arena, digest);
     return true;
@@ -280,8 +271,7 @@ static size_t find_groups(const struct hub_files *all, struct group *groups)
     for (size_t i = 0; i < all->n; i++) {
         unsigned part, of;
         struct str stem = all->list[i].path;
-        if (!models_gguf_stem(&stem, &part, &of) ||
-            (all->list[i].name.n > 6 && strncasecmp(all->list[i].name.s, "mmproj", 6) == 0)) {
+        if (!gguf_name_stem(&stem, &part, &of) || gguf_name_is_encoder(all->list[i].name)) {
             continue;
         }
         size_t g = 0;
@@ -310,15 +300,15 @@ static bool contains(struct str s, struct str part)
 static bool is_exactly(struct str stem, struct str wanted)
 {
     unsigned part, of;
-    models_gguf_stem(&wanted, &part, &of);
-    return str_equal(stem, wanted) || str_equal(last_part(stem), wanted);
+    gguf_name_stem(&wanted, &part, &of);
+    return str_equal(stem, wanted) || str_equal(str_last_part(stem), wanted);
 }
 
 /* A pattern, or a part of the name. */
 static bool is_roughly(struct str stem, struct str wanted, struct arena *arena)
 {
     const char *pattern = arena_cstr(arena, wanted);
-    struct str name = last_part(stem);
+    struct str name = str_last_part(stem);
     if (strpbrk(pattern, "*?")) {
         return fnmatch(pattern, arena_cstr(arena, name), 0) == 0 ||
                fnmatch(pattern, arena_printf(arena, "%.*s.gguf", STR_ARG(name)).s, 0) == 0;
@@ -349,7 +339,7 @@ static struct str names_of(const struct group *groups, size_t n, struct arena *a
     struct str text = {0};
     size_t i = 0;
     for (; i < n && text.n < 90; i++) {
-        struct str name = utf8_cut(last_part(groups[i].stem), 60);
+        struct str name = utf8_cut(str_last_part(groups[i].stem), 60);
         text = arena_printf(arena, "%.*s%s%.*s", STR_ARG(text), i ? ", " : "", STR_ARG(name));
     }
     return i < n ? arena_printf(arena, "%.*s and %zu more", STR_ARG(text), n - i) : text;
@@ -365,7 +355,7 @@ static bool take_group(const struct hub_files *all, const struct group *group,
     for (size_t i = 0; i < all->n; i++) {
         unsigned part, of;
         struct str stem = all->list[i].path;
-        if (models_gguf_stem(&stem, &part, &of) && str_equal(stem, group->stem)) {
+        if (gguf_name_stem(&stem, &part, &of) && str_equal(stem, group->stem)) {
             out->list[out->n++] = all->list[i];
         }
     }

@@ -14,8 +14,10 @@
 
 #include "app/config.h"
 #include "base/utf8.h"
+#include "engine/file_map.h"
+#include "engine/gguf_name.h"
 
-enum { SPLIT_DIGITS = 5, SPLIT_BYTES = sizeof "-00001-of-00003" - 1, SHOWN_MAX = 5 };
+enum { SHOWN_MAX = 5 };
 
 struct scan {
     struct arena *arena;
@@ -31,53 +33,11 @@ static bool ends_ignoring_case(struct str s, const char *suffix)
     return s.n > n && strncasecmp(s.s + s.n - n, suffix, n) == 0;
 }
 
-/* "-00001-of-00003" at the end of a name without its suffix. */
-static bool split_numbers(struct str name, unsigned *part, unsigned *of)
-{
-    if (name.n <= SPLIT_BYTES) {
-        return false;
-    }
-    const char *tail = name.s + name.n - SPLIT_BYTES;
-    const char *first = tail + 1, *last = tail + SPLIT_BYTES - SPLIT_DIGITS;
-    *part = *of = 0;
-    for (int i = 0; i < SPLIT_DIGITS; i++) {
-        if (first[i] < '0' || first[i] > '9' || last[i] < '0' || last[i] > '9') {
-            return false;
-        }
-        *part = *part * 10 + (unsigned)(first[i] - '0');
-        *of = *of * 10 + (unsigned)(last[i] - '0');
-    }
-    return tail[0] == '-' && memcmp(first + SPLIT_DIGITS, "-of-", 4) == 0 && *part && *of;
-}
-
-bool models_gguf_stem(struct str *path, unsigned *part, unsigned *of)
-{
-    if (!ends_ignoring_case(*path, ".gguf")) {
-        return false;
-    }
-    path->n -= sizeof(".gguf") - 1;
-    if (split_numbers(*path, part, of)) {
-        path->n -= SPLIT_BYTES;
-    } else {
-        *part = *of = 0;
-    }
-    return true;
-}
-
 struct str models_id_of_path(struct arena *arena, const char *path)
 {
-    struct str name = str_of(path);
-    while (name.n > 1 && name.s[name.n - 1] == '/') {
-        name.n--;
-    }
-    for (size_t i = name.n; i > 0; i--) {
-        if (name.s[i - 1] == '/' && i < name.n) {
-            name = (struct str){name.s + i, name.n - i};
-            break;
-        }
-    }
+    struct str name = file_base(str_of(path));
     unsigned part, of;
-    models_gguf_stem(&name, &part, &of);
+    gguf_name_stem(&name, &part, &of);
     return arena_str(arena, name);
 }
 
@@ -99,11 +59,10 @@ static void add(struct scan *scan, struct str id, const char *path)
 
 static void scan_file(struct scan *scan, const char *path, struct str id)
 {
-    const char *slash = strrchr(path, '/');
     unsigned part, of;
-    if (!models_gguf_stem(&id, &part, &of) || part > 1 ||
-        strncasecmp(slash ? slash + 1 : path, "mmproj", 6) == 0) {
-        return;                         /* mmproj: a picture encoder, no model by itself */
+    if (!gguf_name_stem(&id, &part, &of) || part > 1 ||
+        gguf_name_is_encoder(str_last_part(str_of(path)))) {
+        return;
     }
     add(scan, id, path);
 }
@@ -145,9 +104,7 @@ static void scan_folder(struct scan *scan, const char *path, struct str id, int 
 static int by_id(const void *a, const void *b)
 {
     const struct model_entry *x = a, *y = b;
-    size_t n = x->id.n < y->id.n ? x->id.n : y->id.n;
-    int order = memcmp(x->id.s, y->id.s, n);
-    return order ? order : (x->id.n > y->id.n) - (x->id.n < y->id.n);
+    return str_compare(x->id, y->id);
 }
 
 static bool known(const struct models *models, size_t n, struct str id)
@@ -180,16 +137,6 @@ struct models models_scan(struct arena *arena, const char *const *roots, size_t 
 
 /* ---- finding by name ---- */
 
-static struct str last_part(struct str id)
-{
-    for (size_t i = id.n; i > 0; i--) {
-        if (id.s[i - 1] == '/') {
-            return (struct str){id.s + i, id.n - i};
-        }
-    }
-    return id;
-}
-
 /* "b/c" of "a/b/c", not "c" of "abc". */
 static bool is_trailing_part(struct str id, struct str name)
 {
@@ -200,7 +147,7 @@ static bool is_trailing_part(struct str id, struct str name)
 static bool is_folder_of(struct str id, struct str name)
 {
     while (id.n) {
-        struct str last = last_part(id);
+        struct str last = str_last_part(id);
         id.n -= last.n + (last.n < id.n);
         if (is_trailing_part(id, name)) {
             return true;
@@ -211,8 +158,8 @@ static bool is_folder_of(struct str id, struct str name)
 
 static bool is_near(struct str id, struct str name)
 {
-    struct str last = last_part(id);
-    struct str wanted = last_part(name);
+    struct str last = str_last_part(id);
+    struct str wanted = str_last_part(name);
     if (word_distance(last, wanted) <= WORD_NEAR) {
         return true;
     }

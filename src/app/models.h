@@ -42,10 +42,6 @@ const struct model_entry *models_find(const struct models *models, struct str na
 bool models_resolve(const struct models *models, struct arena *arena, const char *given,
                     struct model_entry *out, struct err *err);
 
-/* Takes ".gguf" and a split file's numbers off; part and of are 0 where it isn't split. false: the
- * name is not a GGUF file's. */
-bool models_gguf_stem(struct str *path, unsigned *part, unsigned *of);
-
 /* The id of a path as it was given: its last part, without what models_scan leaves out. */
 struct str models_id_of_path(struct arena *arena, const char *path);
 

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "app/models.h"
+#include "engine/gguf_name.h"
 
 enum { CHUNK = 1 << 20 };
 
@@ -51,7 +51,7 @@ struct choice {
 static bool is_chosen(const struct choice *choice, struct str name)
 {
     unsigned part, of;
-    bool gguf = models_gguf_stem(&name, &part, &of);
+    bool gguf = gguf_name_stem(&name, &part, &of);
     if (name.s[0] == '.') {
         return false;
     }
@@ -96,7 +96,7 @@ bool whole_read(struct arena *arena, const char *path, struct whole *out, struct
         choice = (struct choice){.ggufs_only = access(config, F_OK) != 0};
         return read_folder(arena, path, &choice, out, err);
     }
-    if (!models_gguf_stem(&choice.stem, &part, &of) || part == 0) {
+    if (!gguf_name_stem(&choice.stem, &part, &of) || part == 0) {
         return read_file(path, (uint64_t)info.st_size, out, err);
     }
     const char *folder = slash == path ? "/" : slash

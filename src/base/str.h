@@ -42,4 +42,23 @@ static inline bool str_ends(struct str a, struct str suffix)
            (suffix.n == 0 || memcmp(a.s + a.n - suffix.n, suffix.s, suffix.n) == 0);
 }
 
+/* What stands behind the last slash: all of it where there is none. */
+static inline struct str str_last_part(struct str path)
+{
+    size_t at = path.n;
+
+    while (at > 0 && path.s[at - 1] != '/')
+        at--;
+    return (struct str){path.s + at, path.n - at};
+}
+
+/* As memcmp: by bytes, a beginning before what it begins. */
+static inline int str_compare(struct str a, struct str b)
+{
+    const size_t n = a.n < b.n ? a.n : b.n;
+    const int order = n ? memcmp(a.s, b.s, n) : 0;
+
+    return order ? order : (a.n > b.n) - (a.n < b.n);
+}
+
 #endif

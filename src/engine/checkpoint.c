@@ -13,6 +13,7 @@
 #include "engine/checkpoint_hf.h"
 #include "engine/file_map.h"
 #include "engine/gguf.h"
+#include "engine/gguf_name.h"
 
 enum { NAMES_SHOWN_MAX = 160 };
 
@@ -25,16 +26,13 @@ struct contents {
     size_t ggufs_n;
 };
 
-/* Of a split set, but not its first file. */
-static bool is_later_part(struct str name)
+/* The file of a model, and of a split set the first. */
+static bool is_model(struct str name)
 {
-    const size_t tail = strlen("-00002-of-00003.gguf");
+    unsigned part, of;
 
-    if (name.n <= tail)
-        return false;
-    const struct str end = {name.s + name.n - tail, tail};
-    return end.s[0] == '-' && memcmp(end.s + 6, "-of-", 4) == 0 &&
-           memcmp(end.s + 1, "00001", 5) != 0;
+    return str_ends(name, STR(".gguf")) && !gguf_name_is_encoder(name) &&
+           gguf_name_stem(&name, &part, &of) && part <= 1;
 }
 
 static void look_at(struct contents *contents, struct str name, struct arena *arena)
@@ -46,9 +44,7 @@ static void look_at(struct contents *contents, struct str name, struct arena *ar
                              str_is(name, "model.safetensors.index.json");
     for (size_t i = 0; i < sizeof pickles / sizeof *pickles; i++)
         contents->pickled |= str_ends(name, str_of(pickles[i]));
-    if (str_ends(name, STR(".gguf")) && !is_later_part(name) &&
-        contents->ggufs_n < FOLDER_GGUFS_MAX &&
-        !str_starts(name, STR("mmproj"))) /* the eyes of a model, not a model */
+    if (contents->ggufs_n < FOLDER_GGUFS_MAX && is_model(name))
         contents->ggufs[contents->ggufs_n++] = arena_str(arena, name);
 }
 
@@ -68,7 +64,7 @@ static bool read_contents(const char *path, struct contents *contents, struct ar
 
 static int by_name(const void *a, const void *b)
 {
-    return strcmp(((const struct str *)a)->s, ((const struct str *)b)->s);
+    return str_compare(*(const struct str *)a, *(const struct str *)b);
 }
 
 static bool refuse_several(const struct contents *contents, struct err *err)

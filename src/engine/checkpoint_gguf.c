@@ -13,6 +13,7 @@
 #include "engine/arch.h"
 #include "engine/file_map.h"
 #include "engine/gguf.h"
+#include "engine/gguf_name.h"
 #include "engine/hparams_gguf.h"
 #include "engine/vocab_gguf.h"
 
@@ -68,18 +69,6 @@ static struct str describe_name(const struct gguf *file)
     return file_base(gguf_name(file));
 }
 
-/* "DIR/NAME-00002-of-00003.gguf": what stands before the numbers. n == 0: no such name. */
-static struct str split_stem(struct str path, uint32_t count)
-{
-    char end[32];
-    const size_t numbers = strlen("-00002");
-
-    snprintf(end, sizeof end, "-of-%05u.gguf", count);
-    if (!str_ends(path, str_of(end)) || path.n < strlen(end) + numbers)
-        return (struct str){0};
-    return (struct str){path.s, path.n - strlen(end) - numbers};
-}
-
 static bool check_part(const struct gguf *file, uint32_t nth, uint32_t count, struct err *err)
 {
     uint32_t no, of;
@@ -98,30 +87,21 @@ static const char *part_name(struct arena *arena, struct str stem, uint32_t nth,
     return arena_printf(arena, "%.*s-%05u-of-%05u.gguf", STR_ARG(stem), nth + 1, count).s;
 }
 
-/* The file's place in the set that it says it belongs to; `count` if it has another name. */
-static uint32_t find_place(struct arena *arena, struct str path, struct str stem, uint32_t count)
-{
-    uint32_t nth = 0;
-
-    while (nth < count && !str_is(path, part_name(arena, stem, nth, count)))
-        nth++;
-    return nth;
-}
-
 /* Makes the whole set of the one file that parts has. */
 static bool open_parts(struct parts *parts, struct arena *arena, uint32_t count, struct err *err)
 {
     struct gguf *given = parts->files[0];
-    const struct str path = gguf_name(given), stem = split_stem(path, count);
-    const uint32_t place = stem.n && count <= CHECKPOINT_FILES_MAX
-                               ? find_place(arena, path, stem, count) : count;
+    struct str stem = gguf_name(given);
+    unsigned part, of;
 
-    if (place == count) {
+    if (!str_ends(stem, STR(".gguf")) || !gguf_name_stem(&stem, &part, &of) || of != count ||
+        part < 1 || part > count || count > CHECKPOINT_FILES_MAX) {
         err_set(err, ERR_FORMAT, "byte %" PRIu64 ": one of %u parts, but its name is not that of a "
                 "split set, like model-00001-of-%05u.gguf", gguf_place(given, "split.count"), count,
                 count);
         return gguf_prefix(given, err);
     }
+    const uint32_t place = part - 1;
     parts->files = arena_array(arena, count, sizeof *parts->files);
     parts->files[place] = given;
     parts->n = count;

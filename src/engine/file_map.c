@@ -56,10 +56,7 @@ struct str file_base(struct str path)
 {
     while (path.n > 1 && path.s[path.n - 1] == '/')
         path.n--;
-    for (size_t i = path.n; i > 0; i--)
-        if (path.s[i - 1] == '/')
-            return (struct str){path.s + i, path.n - i};
-    return path;
+    return path.n > 1 ? str_last_part(path) : path;
 }
 
 static bool read_all(int fd, char *out, size_t n, const char *path, struct err *err)

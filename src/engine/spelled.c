@@ -13,11 +13,8 @@
 
 static int compare_texts(const void *a, const void *b)
 {
-    const struct str x = ((const struct spelled_token *)a)->text;
-    const struct str y = ((const struct spelled_token *)b)->text;
-    const int order = memcmp(x.s, y.s, x.n < y.n ? x.n : y.n);
-
-    return order ? order : (x.n > y.n) - (x.n < y.n);
+    return str_compare(((const struct spelled_token *)a)->text,
+                       ((const struct spelled_token *)b)->text);
 }
 
 void spelled_init(struct spelled *spelled, struct spelled_token *list, size_t n)
