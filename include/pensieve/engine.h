@@ -82,6 +82,8 @@ bool engine_tokenize(const struct engine *engine, struct arena *arena, struct st
 /* [any] The bytes of one token (may be a part of a character); a control token gives n == 0 unless
  * `control` is set, then its spelling. An id out of range gives n == 0. */
 struct str engine_token_text(const struct engine *engine, int32_t id, bool control);
+/* [any] Whether the token ends the model's turn. */
+bool engine_token_ends(const struct engine *engine, int32_t id);
 
 struct sampling {
     float temperature;          /* 0: the most likely token, always the same one */

@@ -7,51 +7,21 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "chat/template.h"
-#include "engine/arch.h"
-#include "engine/vocab.h"
 
-/* What the engine keeps to itself. */
-struct facts {
-    const char *format;
-    struct str ends;                    /* the tokens that end a turn */
-    uint32_t experts, experts_used, window, windowed;
-};
-
-static struct str end_tokens(const struct vocab *vocab, struct arena *arena)
+static struct str end_tokens(const struct engine *engine, struct arena *arena)
 {
     enum { SHOWN_MAX = 8 };
+    int32_t tokens = (int32_t)engine_info(engine)->vocab_size;
     struct str text = {0};
     size_t n = 0;
-    for (size_t id = 0; id < vocab_size(vocab); id++) {
+    for (int32_t id = 0; id < tokens; id++) {
         char quoted[80];
-        if (vocab_is_end(vocab, (int32_t)id) && n++ < SHOWN_MAX) {
-            log_quote(quoted, sizeof(quoted), vocab_spelling(vocab, (int32_t)id));
+        if (engine_token_ends(engine, id) && n++ < SHOWN_MAX) {
+            log_quote(quoted, sizeof(quoted), engine_token_text(engine, id, true));
             text = arena_printf(arena, "%.*s%s%s", STR_ARG(text), n > 1 ? ", " : "", quoted);
         }
     }
     return n ? text : STR("none: only max_tokens and stop sequences end an answer");
-}
-
-static bool find_facts(const char *path, struct arena *arena, struct facts *facts, struct err *err)
-{
-    struct checkpoint *checkpoint = checkpoint_open(path, err);
-    if (!checkpoint) {
-        return false;
-    }
-    const struct hparams *h = &checkpoint->hparams;
-    facts->format = checkpoint->format;
-    facts->experts = h->experts;
-    facts->experts_used = h->experts_used;
-    for (uint32_t i = 0; h->kinds && i < h->layers; i++) {
-        facts->windowed += h->kinds[i].windowed;
-    }
-    facts->window = facts->windowed && h->window < h->context_trained ? h->window : 0;
-    struct model *model = model_load(checkpoint, err);
-    if (model) {
-        facts->ends = end_tokens(model_vocab(model), arena);
-        model_close(model);
-    }
-    return model != NULL;
 }
 
 /* Whether what a context holds under a name comes out of the template. */
@@ -95,41 +65,40 @@ static bool say_template(const struct model_info *info, struct arena *arena, str
                             "the chat template does not render a user's message");
 }
 
-static const char *form_name(const char *format)
+static const char *form_name(struct str format)
 {
     static const char *const names[][2] = {
         {"gguf", "GGUF"}, {"mlx", "MLX folder"}, {"hf", "Hugging Face folder"},
     };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (strcmp(format, names[i][0]) == 0) {
+        if (str_is(format, names[i][0])) {
             return names[i][1];
         }
     }
-    return format;
+    return "in a form of its own";
 }
 
-static void say_model(const struct facts *facts, const struct whole *whole,
-                      const struct model_info *info, struct arena *arena)
+static void say_model(const struct engine *engine, const struct whole *whole, struct arena *arena)
 {
+    const struct model_info *info = engine_info(engine);
     printf("model           %.*s\n", STR_ARG(info->path));
-    printf("form            %s: %zu %s, %s, read whole\n", form_name(facts->format), whole->files,
+    printf("form            %s: %zu %s, %s, read whole\n", form_name(info->format), whole->files,
            whole->files == 1 ? "file" : "files", app_size_text(arena, whole->bytes));
     printf("name            %.*s\n", STR_ARG(info->name));
     printf("architecture    %.*s: %u layers of %u, %u heads and %u key-value heads of %u\n",
            STR_ARG(info->architecture), info->layers, info->hidden, info->heads, info->kv_heads,
            info->head_dim);
-    if (facts->experts) {
-        printf("experts         %u, %u of them for each token\n", facts->experts,
-               facts->experts_used);
+    if (info->experts) {
+        printf("experts         %u, %u of them for each token\n", info->experts,
+               info->experts_used);
     }
-    if (facts->window) {
-        printf("window          %u tokens, in %u of the layers\n", facts->window,
-               facts->windowed);
+    if (info->windowed && info->window < info->context_trained) {
+        printf("window          %u tokens, in %u of the layers\n", info->window, info->windowed);
     }
     printf("parameters      %.1f million\n", (double)info->parameters / 1e6);
     printf("weights         %.*s\n", STR_ARG(info->types));
     printf("tokenizer       %.*s, %u tokens; a turn ends with %.*s\n", STR_ARG(info->tokenizer),
-           info->vocab_size, STR_ARG(facts->ends));
+           info->vocab_size, STR_ARG(end_tokens(engine, arena)));
 }
 
 static const char *advice_text(struct arena *arena, const char *name, float value)
@@ -189,13 +158,11 @@ bool cmd_check(const struct config *config, struct arena *arena, struct err *err
     struct models models = app_models(config, arena);
     struct model_entry entry;
     struct whole whole;
-    struct facts facts = {0};
     if (config->args.n == 0) {
         return err_set(err, ERR_USAGE, "which model? usage: pensieve check [options] MODEL");
     }
     if (!models_resolve(&models, arena, config->args.items[0].s, &entry, err) ||
-        !whole_read(arena, entry.path, &whole, err) ||
-        !find_facts(entry.path, arena, &facts, err)) {
+        !whole_read(arena, entry.path, &whole, err)) {
         return false;
     }
     struct engine *engine = app_engine_open(config, entry.path, (uint32_t)config->context, err);
@@ -203,7 +170,7 @@ bool cmd_check(const struct config *config, struct arena *arena, struct err *err
         return false;
     }
     const struct model_info *info = engine_info(engine);
-    say_model(&facts, &whole, info, arena);
+    say_model(engine, &whole, arena);
     bool good = say_template(info, arena, err);
     if (good) {
         say_advice(info, arena);

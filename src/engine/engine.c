@@ -308,6 +308,13 @@ struct str engine_token_text(const struct engine *engine, int32_t id, bool contr
     return control ? vocab_spelling(vocab, id) : (struct str){0};
 }
 
+bool engine_token_ends(const struct engine *engine, int32_t id)
+{
+    const struct vocab *vocab = model_vocab(engine->model);
+
+    return id >= 0 && (size_t)id < vocab_size(vocab) && vocab_is_end(vocab, id);
+}
+
 static bool params_check(const struct engine *engine, const struct sequence_params *params,
                          struct err *err)
 {
