@@ -11,51 +11,17 @@
 #include <cmocka.h>
 
 #include "app/models.h"
-
-struct place {
-    struct arena *arena;
-    char root[64];
-};
+#include "support/folder.h"
 
 static const char *path_in(const struct place *place, const char *name)
 {
     return arena_printf(place->arena, "%s/%s", place->root, name).s;
 }
 
-/* An empty file; the folders on the way to it are made. */
+/* An empty file. */
 static void put(const struct place *place, const char *name)
 {
-    char *path = arena_cstr(place->arena, str_of(path_in(place, name)));
-    for (char *slash = strchr(path + strlen(place->root) + 1, '/'); slash;
-         slash = strchr(slash + 1, '/')) {
-        *slash = 0;
-        mkdir(path, 0700);
-        *slash = '/';
-    }
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    fclose(file);
-}
-
-static int open_place(void **state)
-{
-    struct place *place = calloc(1, sizeof(*place));
-    place->arena = arena_new(4096);
-    strcpy(place->root, "/tmp/pensieve-models-XXXXXX");
-    assert_non_null(mkdtemp(place->root));
-    *state = place;
-    return 0;
-}
-
-static int close_place(void **state)
-{
-    struct place *place = *state;
-    char command[128];
-    snprintf(command, sizeof(command), "rm -rf '%s'", place->root);
-    assert_int_equal(system(command), 0);
-    arena_free(place->arena);
-    free(place);
-    return 0;
+    folder_write(place->root, name, STR(""));
 }
 
 static struct models scan(const struct place *place)
@@ -203,11 +169,11 @@ static void test_paths(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_ids, open_place, close_place),
-        cmocka_unit_test_setup_teardown(test_the_first_folder_wins, open_place, close_place),
-        cmocka_unit_test_setup_teardown(test_a_circle_of_links_ends, open_place, close_place),
-        cmocka_unit_test_setup_teardown(test_names, open_place, close_place),
-        cmocka_unit_test_setup_teardown(test_paths, open_place, close_place),
+        cmocka_unit_test_setup_teardown(test_ids, place_open, place_close),
+        cmocka_unit_test_setup_teardown(test_the_first_folder_wins, place_open, place_close),
+        cmocka_unit_test_setup_teardown(test_a_circle_of_links_ends, place_open, place_close),
+        cmocka_unit_test_setup_teardown(test_names, place_open, place_close),
+        cmocka_unit_test_setup_teardown(test_paths, place_open, place_close),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

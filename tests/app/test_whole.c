@@ -10,43 +10,14 @@
 #include <cmocka.h>
 
 #include "app/whole.h"
-
-struct place {
-    struct arena *arena;
-    char root[64];
-};
-
-static int open_place(void **state)
-{
-    struct place *place = calloc(1, sizeof(*place));
-    place->arena = arena_new(4096);
-    strcpy(place->root, "/tmp/pensieve-whole-XXXXXX");
-    assert_non_null(mkdtemp(place->root));
-    *state = place;
-    return 0;
-}
-
-static int close_place(void **state)
-{
-    struct place *place = *state;
-    char command[128];
-    snprintf(command, sizeof(command), "rm -rf '%s'", place->root);
-    assert_int_equal(system(command), 0);
-    arena_free(place->arena);
-    free(place);
-    return 0;
-}
+#include "support/folder.h"
 
 static const char *put(const struct place *place, const char *name, size_t bytes)
 {
-    const char *path = arena_printf(place->arena, "%s/%s", place->root, name).s;
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    for (size_t i = 0; i < bytes; i++) {
-        fputc('x', file);
-    }
-    fclose(file);
-    return path;
+    char *text = arena_alloc(place->arena, bytes);
+    memset(text, 'x', bytes);
+    folder_write(place->root, name, (struct str){text, bytes});
+    return arena_printf(place->arena, "%s/%s", place->root, name).s;
 }
 
 static void assert_whole(const struct place *place, const char *path, size_t files, uint64_t bytes)
@@ -96,8 +67,8 @@ static void test_what_cannot_be_read(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_files_and_split_sets, open_place, close_place),
-        cmocka_unit_test_setup_teardown(test_what_cannot_be_read, open_place, close_place),
+        cmocka_unit_test_setup_teardown(test_files_and_split_sets, place_open, place_close),
+        cmocka_unit_test_setup_teardown(test_what_cannot_be_read, place_open, place_close),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

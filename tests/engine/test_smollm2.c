@@ -25,16 +25,6 @@ enum { TOKENS_MAX = 256, ROWS_MAX = 64 };
 static const char gguf_file[] = "../models/SmolLM2-135M-Instruct.Q4_1.gguf";
 static const char mlx_folder[] = "../build/golden-smollm2";
 
-static size_t highest(const float *logits, size_t n)
-{
-    size_t best = 0;
-
-    for (size_t i = 1; i < n; i++)
-        if (logits[i] > logits[best])
-            best = i;
-    return best;
-}
-
 /* Counts how many of the reference's choices are ours too; adds up the top logits' differences. */
 static void run_prompt(struct runner *runner, yyjson_val *entry, struct arena *arena,
                        uint32_t *same, uint32_t *all, double *difference)
@@ -52,7 +42,8 @@ static void run_prompt(struct runner *runner, yyjson_val *entry, struct arena *a
         ids[i] = i < prompt_n ? prompt[i] : chosen[i - prompt_n];
     assert_true(runner_logits(runner, ids, prompt_n + chosen_n, ROWS_MAX, logits));
     for (uint32_t i = 0; i < chosen_n; i++, ++*all)
-        *same += highest(logits + (prompt_n - 1 + i) * vocab, vocab) == (size_t)chosen[i];
+        *same += golden_highest(logits + (prompt_n - 1 + i) * vocab, (uint32_t)vocab) ==
+                 (uint32_t)chosen[i];
 
     yyjson_val *expected = yyjson_obj_get(entry, "top8_logits_f32");
     for (uint32_t i = 0; i < top_n; i++)

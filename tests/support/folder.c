@@ -1,10 +1,14 @@
 /* folder.c - folders for tests. */
 #include "support/folder.h"
 
-#include <dirent.h>
+#include <errno.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { OPEN_MAX_WALK = 16 };
 
 static void need(bool ok, const char *what)
 {
@@ -24,31 +28,52 @@ const char *folder_new(struct arena *arena)
     return path;
 }
 
-static const char *path_of(char *out, size_t size, const char *folder, const char *name)
+static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *walk)
 {
-    need((size_t)snprintf(out, size, "%s/%s", folder, name) < size, "a path is too long");
-    return out;
+    (void)info;
+    (void)kind;
+    (void)walk;
+    need(remove(path) == 0, path);
+    return 0;
 }
 
+/* What a folder holds goes before it; a link is not followed. */
 void folder_remove(const char *folder)
 {
-    char path[4096];
-    DIR *dir = opendir(folder);
-
-    need(dir != NULL, folder);
-    for (const struct dirent *entry; (entry = readdir(dir));)
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            need(unlink(path_of(path, sizeof path, folder, entry->d_name)) == 0, entry->d_name);
-    closedir(dir);
-    need(rmdir(folder) == 0, folder);
+    need(nftw(folder, remove_one, OPEN_MAX_WALK, FTW_DEPTH | FTW_PHYS) == 0, folder);
 }
 
 void folder_write(const char *folder, const char *name, struct str content)
 {
     char path[4096];
-    FILE *file = fopen(path_of(path, sizeof path, folder, name), "wb");
 
+    need((size_t)snprintf(path, sizeof path, "%s/%s", folder, name) < sizeof path,
+         "a path is too long");
+    for (char *slash = path + strlen(folder) + 1; (slash = strchr(slash, '/')); *slash++ = '/') {
+        *slash = '\0';
+        need(mkdir(path, 0700) == 0 || errno == EEXIST, path);
+    }
+    FILE *file = fopen(path, "wb");
     need(file != NULL, path);
     need(content.n == 0 || fwrite(content.s, 1, content.n, file) == content.n, path);
     need(fclose(file) == 0, path);
+}
+
+int place_open(void **state)
+{
+    struct arena *arena = arena_new(4096);
+    struct place *place = arena_alloc(arena, sizeof *place);
+
+    *place = (struct place){arena, folder_new(arena)};
+    *state = place;
+    return 0;
+}
+
+int place_close(void **state)
+{
+    struct place *place = *state;
+
+    folder_remove(place->root);
+    arena_free(place->arena);
+    return 0;
 }

@@ -107,7 +107,7 @@ static double log_sum(const float *x, uint32_t n)
     return most + log(sum);
 }
 
-static uint32_t highest(const float *x, uint32_t n)
+uint32_t golden_highest(const float *x, uint32_t n)
 {
     uint32_t best = 0;
 
@@ -133,7 +133,7 @@ struct distance golden_distance(const struct golden *golden, const float *logits
             out.mean += d / vocab;
             out.kl += exp(p[i] - log_p) * ((p[i] - log_p) - (q[i] - log_q));
         }
-        out.top1 += highest(p, vocab) == highest(q, vocab);
+        out.top1 += golden_highest(p, vocab) == golden_highest(q, vocab);
     }
     out.mean /= golden->rows_n, out.kl /= golden->rows_n, out.top1 /= golden->rows_n;
     return out;

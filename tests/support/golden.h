@@ -32,6 +32,9 @@ struct goldens {
 
 struct goldens goldens_read(struct arena *arena);
 
+/* Which of n logits is the highest, the first of equal ones. */
+uint32_t golden_highest(const float *logits, uint32_t n);
+
 /* How far logits[golden->n][vocab] are from it, over its rows. */
 struct distance {
     double most, mean;                  /* |difference| of a logit */
