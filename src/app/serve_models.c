@@ -150,7 +150,7 @@ static bool add_later(struct serve_models *all, const struct model_entry *entry,
     bool added = false;
     if (checkpoint) {
         const struct hparams *h = &checkpoint->hparams;
-        uint64_t token = (uint64_t)h->layers * h->kv_heads * h->head_dim * 2 * sizeof(uint16_t);
+        uint64_t token = hparams_kv_bytes(h);
         served->context = context_of(all->config, token, h->context_trained);
         added = add_backend(all, served, NULL, checkpoint->name, served->context,
                             checkpoint->file_bytes + kv_bytes(all->config, token, served->context),

@@ -310,7 +310,6 @@ static void on_wake(uv_async_t *wake)
 
 /* What the request leaves out is as the makers of the model advise, if that is wanted and they do;
  * else as the API says: 1, everything, off. */
-
 static struct sampling sampling_of(const struct native *native,
                                    const struct message_request *request)
 {

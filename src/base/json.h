@@ -31,6 +31,12 @@ static inline struct str json_str(yyjson_val *value)
     return (struct str){yyjson_get_str(value), yyjson_get_len(value)};
 }
 
+/* Missing, or null. */
+static inline bool json_none(yyjson_val *value)
+{
+    return !value || yyjson_is_null(value);
+}
+
 /* Appends s as the inside of a JSON string, or with its quotes. s must be valid UTF-8. */
 bool json_escape(struct buf *out, struct str s);
 bool json_quote(struct buf *out, struct str s);

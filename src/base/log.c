@@ -87,3 +87,8 @@ const char *log_quote(char *out, size_t size, struct str s)
     out[n] = '\0';
     return out;
 }
+
+const char *log_quote_word(char *out, size_t size, struct str word)
+{
+    return word.n <= LOG_WORD_MAX && utf8_valid(word) ? log_quote(out, size, word) : "(no word)";
+}

@@ -22,5 +22,8 @@ void log_event(enum log_level level, const char *event, const char *format, ...)
 
 /* Writes s, escaped and double-quoted, into out (size bytes, NUL-terminated, cut if too long). */
 const char *log_quote(char *out, size_t size, struct str s);
+/* The same of a word out of a file, for an error text: "(no word)" if it is too long or not UTF-8. */
+const char *log_quote_word(char *out, size_t size, struct str word);
+enum { LOG_WORD_MAX = 64 };
 
 #endif

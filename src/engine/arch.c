@@ -5,9 +5,8 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "base/utf8.h"
 
-enum { WORD_MAX = 64, TEXT_MAX = 200 };
+enum { TEXT_MAX = 200 };
 
 static const struct arch *const archs[] = {
     &arch_gemma2,
@@ -23,12 +22,6 @@ static const struct arch *const archs[] = {
     &arch_smollm3,
 };
 enum { ARCHS = sizeof archs / sizeof *archs };
-
-/* A file's own word in an error text: quoted, if it is a word at all. */
-static const char *quote(char *out, size_t size, struct str word)
-{
-    return word.n <= WORD_MAX && utf8_valid(word) ? log_quote(out, size, word) : "(no word)";
-}
 
 static void list(char *out, size_t size, const char *word)
 {
@@ -47,7 +40,7 @@ const struct arch *arch_of_gguf(struct str name, const char *place, struct err *
         list(supported, sizeof supported, archs[i]->name);
     }
     err_set(err, ERR_FORMAT, "%s: architecture %s is not supported, these are: %s", place,
-            quote(shown, sizeof shown, name), supported);
+            log_quote_word(shown, sizeof shown, name), supported);
     return NULL;
 }
 
@@ -62,7 +55,7 @@ const struct arch *arch_of_model_type(struct str model_type, const char *place, 
             list(supported, sizeof supported, *type);
         }
     err_set(err, ERR_FORMAT, "%s: model type %s is not supported, these are: %s", place,
-            quote(shown, sizeof shown, model_type), supported);
+            log_quote_word(shown, sizeof shown, model_type), supported);
     return NULL;
 }
 

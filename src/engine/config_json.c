@@ -5,9 +5,6 @@
 #include <math.h>
 
 #include "base/log.h"
-#include "base/utf8.h"
-
-enum { WORD_MAX = 64 };
 
 /* What the configurations of transformers say where a file says nothing (the fields that published
  * models of these types do leave out). */
@@ -142,6 +139,5 @@ const char *config_quote(char *out, size_t size, yyjson_val *value)
 {
     if (!yyjson_is_str(value))
         return "(no word)";
-    const struct str word = json_str(value);
-    return word.n <= WORD_MAX && utf8_valid(word) ? log_quote(out, size, word) : "(no word)";
+    return log_quote_word(out, size, json_str(value));
 }

@@ -24,11 +24,6 @@ struct config {
 bool config_init(struct config *config, yyjson_val *root, struct err *err);
 yyjson_val *config_get(const struct config *config, const char *field);         /* NULL: missing */
 
-static inline bool json_none(yyjson_val *value)
-{
-    return !value || yyjson_is_null(value);
-}
-
 /* A value, which `where` names in the error's text, as an integer from min to max or a finite
  * number. Missing or null: *out is left; ERR_FORMAT if it must be there. */
 bool config_take_u32(yyjson_val *value, const char *where, uint32_t min, uint32_t max, bool needed,

@@ -114,11 +114,6 @@ static void gather_task(void *context, size_t task, unsigned thread)
     f->kernels->acts_quantize(&run->in, 0, run->n);
 }
 
-static const float *nth(const float *vectors, size_t i, size_t n)
-{
-    return vectors ? vectors + i * n : NULL;
-}
-
 /* out [columns][stride] = x * w^T + bias for the rows of w from `begin` on. */
 static void multiply_biased(struct forward *f, float *out, size_t stride, const struct matrix *w,
                             const float *bias, const struct acts *x, unsigned thread)
@@ -137,13 +132,13 @@ static void expert_gate_task(void *context, size_t task, unsigned thread)
     const uint32_t begin = (uint32_t)(task % job->tiles) * job->tile, ffn = f->hparams->expert_ffn;
     const struct matrix gate = tile_of(&job->w->experts_gate[run->expert], begin, job->tile);
     const struct matrix up = tile_of(&job->w->experts_up[run->expert], begin, job->tile);
-    const float *gate_bias = nth(job->w->experts_gate_bias, run->expert, ffn);
-    const float *up_bias = nth(job->w->experts_up_bias, run->expert, ffn);
+    const float *gate_bias = nth_vector(job->w->experts_gate_bias, run->expert, ffn);
+    const float *up_bias = nth_vector(job->w->experts_up_bias, run->expert, ffn);
     float *out = f->experts.gated + (size_t)run->begin * ffn + begin;
     float *tile = f->threads[thread].tile;
 
-    multiply_biased(f, out, ffn, &gate, nth(gate_bias, begin, 1), &run->in, thread);
-    multiply_biased(f, tile, up.rows, &up, nth(up_bias, begin, 1), &run->in, thread);
+    multiply_biased(f, out, ffn, &gate, nth_vector(gate_bias, begin, 1), &run->in, thread);
+    multiply_biased(f, tile, up.rows, &up, nth_vector(up_bias, begin, 1), &run->in, thread);
     for (uint32_t i = 0; i < run->n; i++)
         gate_mul(f, out + (size_t)i * ffn, tile + (size_t)i * up.rows, up.rows);
 }
@@ -164,10 +159,10 @@ static void expert_down_task(void *context, size_t task, unsigned thread)
     const struct expert_run *run = &f->experts.runs[task / job->tiles];
     const uint32_t begin = (uint32_t)(task % job->tiles) * job->tile, hidden = f->hparams->hidden;
     const struct matrix down = tile_of(&job->w->experts_down[run->expert], begin, job->tile);
-    const float *bias = nth(job->w->experts_down_bias, run->expert, hidden);
+    const float *bias = nth_vector(job->w->experts_down_bias, run->expert, hidden);
 
     multiply_biased(f, f->experts.in + (size_t)run->begin * hidden + begin, hidden, &down,
-                    nth(bias, begin, 1), &run->gated, thread);
+                    nth_vector(bias, begin, 1), &run->gated, thread);
 }
 
 static void sum_rows(struct forward *f, const void *argument, uint32_t begin, uint32_t end)

@@ -5,6 +5,11 @@
 
 #include "kernels/kernels.h"
 
+uint64_t hparams_kv_bytes(const struct hparams *h)
+{
+    return (uint64_t)h->layers * h->kv_heads * h->head_dim * 2 * sizeof(uint16_t);
+}
+
 void hparams_init(struct hparams *h)
 {
     *h = (struct hparams){

@@ -72,6 +72,8 @@ struct hparams {
     bool experts_norm;          /* the weights of the chosen experts are made to sum to 1 */
 };
 
+/* Of the keys and values of one position in all layers. */
+uint64_t hparams_kv_bytes(const struct hparams *hparams);
 /* Before a container reads: what most models mean by saying nothing. */
 void hparams_init(struct hparams *hparams);
 /* Fills kinds where the reader left NULL (all layers windowed, if there is a window), bounds

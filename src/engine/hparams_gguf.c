@@ -8,10 +8,9 @@
 #include <stdio.h>
 
 #include "base/log.h"
-#include "base/utf8.h"
 #include "kernels/kernels.h"
 
-enum { TEXT_MAX = 256, WORD_MAX = 64 };
+enum { TEXT_MAX = 256 };
 
 struct reader {
     struct gguf *const *files;
@@ -173,7 +172,7 @@ static bool read_scaling_type(const struct reader *r, struct rope *rope, struct 
     };
     const struct key type = key_of(r, "rope.scaling.type");
     struct str name;
-    char shown[TEXT_MAX] = "(no word)";
+    char shown[TEXT_MAX];
 
     if (!gguf_has(r->file, type.s)) {
         rope->scaling = rope->long_factors ? ROPE_LONGROPE
@@ -187,10 +186,9 @@ static bool read_scaling_type(const struct reader *r, struct rope *rope, struct 
             rope->scaling = names[i].scaling;
             return true;
         }
-    if (name.n <= WORD_MAX && utf8_valid(name))
-        log_quote(shown, sizeof shown, name);
     return err_set(err, ERR_FORMAT, "byte %" PRIu64 ": key %s: scaling %s is not supported, these "
-                   "are: none, linear, yarn, longrope", gguf_place(r->file, type.s), type.s, shown);
+                   "are: none, linear, yarn, longrope", gguf_place(r->file, type.s), type.s,
+                   log_quote_word(shown, sizeof shown, name));
 }
 
 static bool read_scaling(const struct reader *r, struct rope *rope, struct err *err)

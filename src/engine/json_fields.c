@@ -29,7 +29,7 @@ bool field_bool(yyjson_val *object, const char *key, bool otherwise, bool *out, 
     yyjson_val *value = yyjson_obj_get(object, key);
 
     *out = otherwise;
-    if (!value || yyjson_is_null(value))
+    if (json_none(value))
         return true;
     if (!yyjson_is_bool(value))
         return err_set(err, ERR_FORMAT, "%s is not true or false", key);

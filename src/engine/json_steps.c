@@ -61,11 +61,6 @@ static bool read_step(struct context *context, yyjson_val *object, const char *f
                    field, STR_ARG(utf8_cut(type, 40)), known);
 }
 
-static bool is_nothing(yyjson_val *value)
-{
-    return !value || yyjson_is_null(value);
-}
-
 /* {"String": text} or {"Regex": text} */
 static bool read_pattern(struct context *context, yyjson_val *object, struct str *out,
                          bool *is_literal)
@@ -135,7 +130,7 @@ bool json_normalizer(struct arena *arena, yyjson_val *value, struct vocab_source
     };
     struct context context = {arena, out, steps, false, err};
 
-    return is_nothing(value) || read_step(&context, value, "normalizer", "normalizers", kinds);
+    return json_none(value) || read_step(&context, value, "normalizer", "normalizers", kinds);
 }
 
 /* ---- pre_tokenizer ---- */
@@ -194,7 +189,7 @@ static bool read_punctuation(struct context *context, yyjson_val *object, int ar
     struct pretokenizer_step step = {.pattern = STR("[!-/:-@\\[-`{-~\\p{P}]")};
 
     (void)argument;
-    if (!is_nothing(yyjson_obj_get(object, "behavior")) &&
+    if (!json_none(yyjson_obj_get(object, "behavior")) &&
         !read_behavior(context, object, &step.behavior))
         return false;
     return add_split(context, step);
@@ -240,7 +235,7 @@ static bool read_scheme(struct context *context, yyjson_val *object, int *out)
     struct str name;
     bool prefix;
 
-    if (is_nothing(yyjson_obj_get(object, "prepend_scheme"))) {
+    if (json_none(yyjson_obj_get(object, "prepend_scheme"))) {
         *out = 0;
         if (!field_bool(object, "add_prefix_space", true, &prefix, context->err))
             return false;
@@ -296,7 +291,7 @@ bool json_pre_tokenizer(struct arena *arena, yyjson_val *value, struct vocab_sou
     };
     struct context context = {arena, out, steps, false, err};
 
-    return is_nothing(value) ||
+    return json_none(value) ||
            read_step(&context, value, "pre_tokenizer", "pretokenizers", kinds);
 }
 
@@ -382,7 +377,7 @@ bool json_decoder(struct arena *arena, yyjson_val *value, struct vocab_source *o
     };
     struct context context = {arena, out, steps, false, err};
 
-    if (is_nothing(value))
+    if (json_none(value))
         return err_set(err, ERR_FORMAT, "decoder is missing");
     return read_step(&context, value, "decoder", "decoders", kinds);
 }
@@ -437,5 +432,5 @@ bool json_post_processor(struct arena *arena, yyjson_val *value, struct vocab_so
         {"ByteLevel", read_ignored, 0}, {"TemplateProcessing", read_template, 0}, {NULL, NULL, 0}};
     struct context context = {arena, out, steps, false, err};
 
-    return is_nothing(value) || read_step(&context, value, "post_processor", "processors", kinds);
+    return json_none(value) || read_step(&context, value, "post_processor", "processors", kinds);
 }

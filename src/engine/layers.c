@@ -125,11 +125,6 @@ static void finish_head(struct forward *f, float *x, size_t stride, const float 
     }
 }
 
-static const float *nth(const float *vectors, size_t i, size_t n)
-{
-    return vectors ? vectors + i * n : NULL;
-}
-
 /* A task is one head of q, of k or of v: finished and stored while it is in the cache. */
 static void qkv_task(void *context, size_t task, unsigned thread)
 {
@@ -144,7 +139,7 @@ static void qkv_task(void *context, size_t task, unsigned thread)
         const struct matrix w = tile_of(&lw->q, (uint32_t)task * n, n);
         const size_t stride = (size_t)h->heads * n;
         multiply(f, f->q + task * n, stride, &w, &f->acts_hidden, thread);
-        finish_head(f, f->q + task * n, stride, nth(lw->q_bias, task, n), lw->q_norm, kind);
+        finish_head(f, f->q + task * n, stride, nth_vector(lw->q_bias, task, n), lw->q_norm, kind);
         return;
     }
     const bool values = task >= h->heads + h->kv_heads;
@@ -152,7 +147,7 @@ static void qkv_task(void *context, size_t task, unsigned thread)
     const struct matrix w = tile_of(values ? &lw->v : &lw->k, head * n, n);
     float *tile = f->threads[thread].tile;
     multiply(f, tile, n, &w, &f->acts_hidden, thread);
-    finish_head(f, tile, n, nth(values ? lw->v_bias : lw->k_bias, head, n),
+    finish_head(f, tile, n, nth_vector(values ? lw->v_bias : lw->k_bias, head, n),
                 values ? NULL : lw->k_norm, values ? NULL : kind);
     for (uint32_t r = 0; r < f->rows; r++)
         store(f, tile + r * n, r, job->layer, head, values);

@@ -145,5 +145,5 @@ void model_describe(const struct model *model, struct model_info *info)
     info->experts = h->experts;
     info->experts_used = h->experts_used;
     info->longrope = model_variant_length(model) == UINT32_MAX ? 0 : model_variant_length(model);
-    info->kv_bytes_token = (uint64_t)h->layers * h->kv_heads * h->head_dim * 2 * sizeof(uint16_t);
+    info->kv_bytes_token = hparams_kv_bytes(h);
 }

@@ -8,16 +8,11 @@
 
 #include <inttypes.h>
 
-/* A row of a name: '#' stands for a number, in both. */
-struct name_row {
-    const char *theirs, *ours;
-};
-
-static const struct name_row model_names[] = {
+static const struct tensor_alias model_names[] = {
     {"embed_tokens", "token_embd"}, {"norm", "output_norm"}, {"lm_head", "output"},
 };
 
-static const struct name_row layer_names[] = {
+static const struct tensor_alias layer_names[] = {
     {"input_layernorm", "attn_norm"},
     {"post_attention_layernorm", "ffn_norm"},
     {"self_attn.q_proj", "attn_q"},
@@ -99,7 +94,7 @@ static struct str fill_in(struct arena *arena, const char *ours, struct str numb
                 : str_of(ours);
 }
 
-static struct str find_row(struct arena *arena, const struct name_row *rows, size_t n,
+static struct str find_row(struct arena *arena, const struct tensor_alias *rows, size_t n,
                            struct str module)
 {
     struct str number = {0};
@@ -113,12 +108,10 @@ static struct str find_row(struct arena *arena, const struct name_row *rows, siz
 /* "self_attn.q_proj" -> "attn_q"; n == 0: no row knows it. */
 static struct str layer_module(const struct tensors_hf *r, struct str module)
 {
-    struct str number = {0};
+    const struct str own = find_row(r->arena, r->arch->aliases, r->arch->aliases_n, module);
 
-    for (size_t i = 0; i < r->arch->aliases_n; i++)
-        if (matches(r->arch->aliases[i].theirs, module, &number))
-            return fill_in(r->arena, r->arch->aliases[i].ours, number);
-    return find_row(r->arena, layer_names, sizeof layer_names / sizeof *layer_names, module);
+    return own.n ? own
+                 : find_row(r->arena, layer_names, sizeof layer_names / sizeof *layer_names, module);
 }
 
 static bool is_left_out(struct str name)

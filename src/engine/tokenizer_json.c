@@ -219,7 +219,7 @@ static bool check_unused(struct reader *reader, yyjson_val *model)
 
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         yyjson_val *value = yyjson_obj_get(model, keys[i]);
-        const bool nothing = !value || yyjson_is_null(value) ||
+        const bool nothing = json_none(value) ||
                              (yyjson_is_str(value) && yyjson_get_len(value) == 0) ||
                              (yyjson_is_num(value) && yyjson_get_num(value) == 0);
         if (!nothing)
@@ -232,7 +232,7 @@ static bool read_unknown(struct reader *reader, yyjson_val *model)
 {
     struct str name;
 
-    if (!yyjson_obj_get(model, "unk_token") || yyjson_is_null(yyjson_obj_get(model, "unk_token")))
+    if (json_none(yyjson_obj_get(model, "unk_token")))
         return true;
     if (!field_str(model, "unk_token", &name, reader->err))
         return false;
@@ -263,7 +263,7 @@ static bool read_unigram(struct reader *reader, yyjson_val *model, size_t added_
     if (!field_bool(model, "byte_fallback", false, &out->byte_fallback, reader->err) ||
         !read_scored_vocab(reader, model, added_n))
         return false;
-    if (!unknown || yyjson_is_null(unknown))
+    if (json_none(unknown))
         return true;
     if (!yyjson_is_uint(unknown) || yyjson_get_uint(unknown) >= out->tokens_n)
         return err_set(reader->err, ERR_FORMAT, "unk_id is no token of the vocabulary");
@@ -402,7 +402,7 @@ static bool read_tokenizer(struct reader *reader, struct str text, struct json_s
     if (!yyjson_is_obj(root))
         return err_set(reader->err, ERR_FORMAT, "%s is not an object", name);
     added = yyjson_obj_get(root, "added_tokens");
-    if (added && !yyjson_is_null(added) && !yyjson_is_arr(added))
+    if (!json_none(added) && !yyjson_is_arr(added))
         return err_set(reader->err, ERR_FORMAT, "%s: added_tokens is not an array", name);
     if (read_model(reader, root, yyjson_arr_size(added)) && read_added(reader, added) &&
         json_normalizer(reader->arena, yyjson_obj_get(root, "normalizer"), out, steps,
@@ -422,7 +422,7 @@ static bool read_named_token(struct reader *reader, yyjson_val *root, const char
 {
     yyjson_val *value = yyjson_obj_get(root, key);
 
-    if (!value || yyjson_is_null(value))
+    if (json_none(value))
         return true;
     if (yyjson_is_obj(value))
         value = yyjson_obj_get(value, "content");

@@ -91,19 +91,6 @@ static bool check_float(const struct tensor *t, struct err *err)
                    STR_ARG(t->origin), quants[t->quant].name);
 }
 
-static float load_float(const void *data, enum quant quant, uint64_t i)
-{
-    float x;
-
-    switch (quant) {
-    case QUANT_F16: return half_float(load_u16((const char *)data + i * 2));
-    case QUANT_BF16: return bfloat_float(load_u16((const char *)data + i * 2));
-    default:
-        memcpy(&x, (const char *)data + i * sizeof x, sizeof x);
-        return x;
-    }
-}
-
 /* A vector, or with experts a stack of them, of which each gives its part. */
 static bool bind_vector(struct binding *b, const struct weight_rule *rule, const struct tensor *t,
                         const float **field, struct err *err)

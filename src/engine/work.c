@@ -65,6 +65,11 @@ void multiply(const struct forward *f, float *out, size_t stride, const struct m
     f->kernels->matmul[w->quant](out, stride, w, x, 0, w->rows, f->threads[thread].matmul);
 }
 
+const float *nth_vector(const float *vectors, size_t i, size_t n)
+{
+    return vectors ? vectors + i * n : NULL;
+}
+
 /* GELU as it is defined; no common model has it, so it has no kernel. */
 static void gelu_erf_mul(float *gate, const float *up, size_t n)
 {

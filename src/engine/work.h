@@ -4,10 +4,11 @@
 #define PENSIEVE_ENGINE_WORK_H
 
 #include "engine/layers.h"
+#include "kernels/acts.h"
 
 enum {
     TILE_ROWS = 8 * MATMUL_ROWS,        /* weight rows of a task at most, */
-    COLUMNS_FEW = 4,            /* ... but where a step has so few rows, reading weights is all, */
+    COLUMNS_FEW = ACT_PLAIN_MAX,        /* ... but where reading weights is all that counts, */
     TILE_ROWS_FEW = 40 * MATMUL_ROWS,   /* and one long run a thread reads fastest */
 };
 
@@ -29,6 +30,8 @@ struct matrix tile_of(const struct matrix *w, uint32_t begin, uint32_t tile);
 void multiply(const struct forward *f, float *out, size_t stride, const struct matrix *w,
               const struct acts *x, unsigned thread);
 
+/* Vector i of some that lie one after another, n numbers each; NULL where there are none. */
+const float *nth_vector(const float *vectors, size_t i, size_t n);
 /* The feed-forward's gating, of n numbers: gate = activation(gate) * up. */
 void gate_mul(const struct forward *f, float *gate, const float *up, size_t n);
 

@@ -114,26 +114,27 @@ static inline vf gelu(vf x)
     return times_sigmoid(x, vf_mul(inner, vf_set1(2 * 0.797884561f)));
 }
 
-static void silu_mul(float *gate, const float *up, size_t n)
+/* gate = activation(gate) * up. */
+__attribute__((always_inline)) static inline void
+gate_mul(float *gate, const float *up, size_t n, vf activation(vf))
 {
     size_t i = 0;
     for (; i + V_LANES <= n; i += V_LANES)
-        vf_store(gate + i, vf_mul(silu(vf_load(gate + i)), vf_load(up + i)));
+        vf_store(gate + i, vf_mul(activation(vf_load(gate + i)), vf_load(up + i)));
     if (i < n) {
-        vf tail = vf_mul(silu(vf_load_n(gate + i, n - i)), vf_load_n(up + i, n - i));
+        vf tail = vf_mul(activation(vf_load_n(gate + i, n - i)), vf_load_n(up + i, n - i));
         vf_store_n(gate + i, tail, n - i);
     }
 }
 
+static void silu_mul(float *gate, const float *up, size_t n)
+{
+    gate_mul(gate, up, n, silu);
+}
+
 static void gelu_mul(float *gate, const float *up, size_t n)
 {
-    size_t i = 0;
-    for (; i + V_LANES <= n; i += V_LANES)
-        vf_store(gate + i, vf_mul(gelu(vf_load(gate + i)), vf_load(up + i)));
-    if (i < n) {
-        vf tail = vf_mul(gelu(vf_load_n(gate + i, n - i)), vf_load_n(up + i, n - i));
-        vf_store_n(gate + i, tail, n - i);
-    }
+    gate_mul(gate, up, n, gelu);
 }
 
 /* cap * tanh(x / cap) = 2 cap / (1 + e^(-2x / cap)) - cap. */

@@ -215,20 +215,6 @@ UNPACK bool has_m(const enum quant quant)
     return quant != QUANT_Q8_0 && quant != QUANT_IQ4_NL && quant != QUANT_IQ4_XS;
 }
 
-static inline uint32_t load_u32(const void *at)
-{
-    uint32_t x;
-    memcpy(&x, at, sizeof x);
-    return x;
-}
-
-static inline uint64_t load_u64(const void *at)
-{
-    uint64_t x;
-    memcpy(&x, at, sizeof x);
-    return x;
-}
-
 /* The eight 6-bit scales and minima of q4_k and q5_k, a byte each. */
 UNPACK struct scales8 scales_k(const uint8_t *block)
 {

@@ -80,20 +80,6 @@ static struct plain_rows plain_rows(const struct matrix *w, size_t r, size_t row
     return rows;
 }
 
-static inline int load_i16(const uint8_t *at)
-{
-    uint16_t x;
-    memcpy(&x, at, sizeof x);
-    return x;
-}
-
-static inline int load_i32(const uint8_t *at)
-{
-    int32_t x;
-    memcpy(&x, at, sizeof x);
-    return x;
-}
-
 /* 16 bytes of two rows, one in each half. */
 static inline __m256i load_two(const uint8_t *low, const uint8_t *high)
 {
@@ -117,11 +103,10 @@ fetch_tile(const struct plain_rows *rows, size_t at, size_t bytes)
 /* The scales of one group of four rows: d0 m0 d1 m1 | d2 m2 d3 m3 (m is 0 where there is none). */
 static inline __m256 load_scales(const struct plain_rows *rows, size_t at, bool has_m)
 {
-    __m128i halves = has_m
-                         ? _mm_setr_epi32(load_i32(rows->row[0] + at), load_i32(rows->row[1] + at),
-                                          load_i32(rows->row[2] + at), load_i32(rows->row[3] + at))
-                         : _mm_setr_epi32(load_i16(rows->row[0] + at), load_i16(rows->row[1] + at),
-                                          load_i16(rows->row[2] + at), load_i16(rows->row[3] + at));
+    uint32_t row[PLAIN_ROWS];
+    for (size_t i = 0; i < PLAIN_ROWS; i++)
+        row[i] = has_m ? load_u32(rows->row[i] + at) : load_u16(rows->row[i] + at);
+    __m128i halves = _mm_setr_epi32((int)row[0], (int)row[1], (int)row[2], (int)row[3]);
     return _mm256_cvtph_ps(halves);
 }
 

@@ -193,24 +193,14 @@ static void group_iq4_xs(struct group *group, const uint8_t *block, size_t g)
     through_curve(group, group_iq4_curve);
 }
 
-static float affine_float(const void *row, enum quant quant, size_t i)
-{
-    const uint8_t *at = (const uint8_t *)row + i * quants[quant].bytes;
-    float x;
-    if (quant != QUANT_F32)
-        return quant == QUANT_F16 ? load_half(at) : bfloat_float(load_u16(at));
-    memcpy(&x, at, sizeof x);
-    return x;
-}
-
 static void group_affine(struct group *group, const struct matrix *w, size_t row, size_t g)
 {
     const unsigned bits = quants[w->quant].affine;
     const uint8_t *stream =
         (const uint8_t *)w->data + row * w->row_bytes + g * ACT_GROUP / 8 * bits;
     const size_t scales_at = row * w->scale_row_bytes, scale = g * ACT_GROUP / w->group;
-    group_scale(group, affine_float((const char *)w->scales + scales_at, w->scale_quant, scale),
-                affine_float((const char *)w->biases + scales_at, w->scale_quant, scale));
+    group_scale(group, load_float((const char *)w->scales + scales_at, w->scale_quant, scale),
+                load_float((const char *)w->biases + scales_at, w->scale_quant, scale));
     for (size_t i = 0; i < ACT_GROUP; i++) {
         unsigned number = 0;
         for (size_t bit = i * bits; bit < (i + 1) * bits; bit++)

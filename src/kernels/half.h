@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "kernels/quant.h"
+
 static inline float bits_float(uint32_t bits)
 {
     float x;
@@ -65,6 +67,30 @@ static inline uint16_t load_u16(const void *at)
     uint16_t x;
     memcpy(&x, at, sizeof x);
     return x;
+}
+
+static inline uint32_t load_u32(const void *at)
+{
+    uint32_t x;
+    memcpy(&x, at, sizeof x);
+    return x;
+}
+
+static inline uint64_t load_u64(const void *at)
+{
+    uint64_t x;
+    memcpy(&x, at, sizeof x);
+    return x;
+}
+
+/* Number i of a run of f32, f16 or bf16, at any address. */
+static inline float load_float(const void *run, enum quant quant, size_t i)
+{
+    switch (quant) {
+    case QUANT_F16: return half_float(load_u16((const char *)run + 2 * i));
+    case QUANT_BF16: return bfloat_float(load_u16((const char *)run + 2 * i));
+    default: return bits_float(load_u32((const char *)run + 4 * i));
+    }
 }
 
 #endif

@@ -22,20 +22,11 @@ static void dequant_groups(float *out, const struct matrix *w, size_t row)
     }
 }
 
-static float float_read(const uint8_t *at, enum quant quant)
-{
-    float x;
-    if (quant != QUANT_F32)
-        return quant == QUANT_F16 ? half_float(load_u16(at)) : bfloat_float(load_u16(at));
-    memcpy(&x, at, sizeof x);
-    return x;
-}
-
 static void dequant_floats(float *out, const struct matrix *w, size_t row)
 {
     const uint8_t *at = (const uint8_t *)w->data + row * w->row_bytes;
     for (size_t i = 0; i < w->cols; i++)
-        out[i] = float_read(at + i * quants[w->quant].bytes, w->quant);
+        out[i] = load_float(at, w->quant, i);
 }
 
 static float group_dot(const struct group *group, const struct acts *x, size_t lanes, size_t c,
@@ -70,13 +61,12 @@ static void matmul_groups(float *out, size_t out_stride, const struct matrix *w,
 static void matmul_floats(float *out, size_t out_stride, const struct matrix *w,
                           const struct acts *x, size_t row_begin, size_t row_end, void *scratch)
 {
-    size_t bytes = quants[w->quant].bytes;
     for (size_t r = row_begin; r < row_end; r++) {
         const uint8_t *row = (const uint8_t *)w->data + r * w->row_bytes;
         for (size_t c = 0; c < x->columns; c++)
             out[c * out_stride + r] = 0;
         for (size_t i = 0; i < w->cols; i++) {
-            float number = float_read(row + i * bytes, w->quant);
+            float number = load_float(row, w->quant, i);
             for (size_t c = 0; c < x->columns; c++)
                 out[c * out_stride + r] += number * x->f32[c * x->stride + i];
         }
