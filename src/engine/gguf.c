@@ -590,15 +590,27 @@ bool gguf_str(const struct gguf *file, const char *key, struct str *out, struct 
     return true;
 }
 
-bool gguf_strings(const struct gguf *file, const char *key, struct arena *arena,
-                  const struct str **out, size_t *n, struct err *err)
+/* An array of one of two element types. */
+static const struct value *need_array(const struct gguf *file, const char *key, uint32_t element,
+                                      uint32_t or_element, const char *what, struct err *err)
 {
     const struct value *value = need(file, key, err);
 
+    if (value && (value->type != GGUF_ARRAY ||
+                  (value->element != element && value->element != or_element))) {
+        refuse_type(value, what, err);
+        return NULL;
+    }
+    return value;
+}
+
+bool gguf_strings(const struct gguf *file, const char *key, struct arena *arena,
+                  const struct str **out, size_t *n, struct err *err)
+{
+    const struct value *value = need_array(file, key, GGUF_STRING, GGUF_STRING, "array of string", err);
+
     if (!value)
         return false;
-    if (value->type != GGUF_ARRAY || value->element != GGUF_STRING)
-        return refuse_type(value, "array of string", err);
     struct str *strings = arena_array(arena, value->count, sizeof *strings);
     const uint8_t *p = value->data;
     for (uint64_t i = 0; i < value->count; i++) {           /* lengths were checked on opening */
@@ -626,12 +638,10 @@ static const void *copy_words(const struct value *value, struct arena *arena, si
 bool gguf_i32s(const struct gguf *file, const char *key, struct arena *arena, const int32_t **out,
                size_t *n, struct err *err)
 {
-    const struct value *value = need(file, key, err);
+    const struct value *value = need_array(file, key, GGUF_I32, GGUF_U32, "array of i32", err);
 
     if (!value)
         return false;
-    if (value->type != GGUF_ARRAY || (value->element != GGUF_I32 && value->element != GGUF_U32))
-        return refuse_type(value, "array of i32", err);
     *out = copy_words(value, arena, n);
     return true;
 }
@@ -639,12 +649,10 @@ bool gguf_i32s(const struct gguf *file, const char *key, struct arena *arena, co
 bool gguf_f32s(const struct gguf *file, const char *key, struct arena *arena, const float **out,
                size_t *n, struct err *err)
 {
-    const struct value *value = need(file, key, err);
+    const struct value *value = need_array(file, key, GGUF_F32, GGUF_F32, "array of f32", err);
 
     if (!value)
         return false;
-    if (value->type != GGUF_ARRAY || value->element != GGUF_F32)
-        return refuse_type(value, "array of f32", err);
     *out = copy_words(value, arena, n);
     return true;
 }
@@ -659,12 +667,10 @@ bool gguf_is_array(const struct gguf *file, const char *key)
 bool gguf_bools(const struct gguf *file, const char *key, struct arena *arena, const bool **out,
                 size_t *n, struct err *err)
 {
-    const struct value *value = need(file, key, err);
+    const struct value *value = need_array(file, key, GGUF_BOOL, GGUF_BOOL, "array of bool", err);
 
     if (!value)
         return false;
-    if (value->type != GGUF_ARRAY || value->element != GGUF_BOOL)
-        return refuse_type(value, "array of bool", err);
     bool *flags = arena_array(arena, value->count, sizeof *flags);
     for (uint64_t i = 0; i < value->count; i++)
         flags[i] = value->data[i] != 0;
