@@ -37,5 +37,6 @@ void check_attend(struct check *check);
 void check_floats(struct check *check);         /* everything else */
 
 void bench_run(const struct kernels *table, const struct kernels *scalar);
+bool peak_run(const struct kernels *table);     /* false: nothing known about this table */
 
 #endif
