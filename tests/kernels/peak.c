@@ -111,17 +111,19 @@ static const struct peak peaks[] = {
 #elif defined(KERNELS_ARM)
 #include <arm_neon.h>
 
+#define DOTPROD __attribute__((target("arch=armv8.2-a+dotprod")))
+
 /* Two products of bytes fit 16 bits, and are added in pairs to 32. */
-static inline int32x4_t dot_neon(int32x4_t sums, int8x16_t a, int8x16_t b)
+static inline int32x4_t dot_neon(int32x4_t sums, int32x4_t x, int32x4_t y)
 {
+    int8x16_t a = vreinterpretq_s8_s32(x), b = vreinterpretq_s8_s32(y);
     int16x8_t low = vmull_s8(vget_low_s8(a), vget_low_s8(b)), high = vmull_high_s8(a, b);
     return vpadalq_s16(sums, vpaddq_s16(low, high));
 }
 
-__attribute__((target("+dotprod"))) static inline int32x4_t
-dot_dotprod(int32x4_t sums, int8x16_t a, int8x16_t b)
+DOTPROD static inline int32x4_t dot_dotprod(int32x4_t sums, int32x4_t x, int32x4_t y)
 {
-    return vdotq_s32(sums, a, b);
+    return vdotq_s32(sums, vreinterpretq_s8_s32(x), vreinterpretq_s8_s32(y));
 }
 
 static inline float32x4_t fma_neon(float32x4_t sums, float32x4_t a, float32x4_t b)
@@ -130,7 +132,7 @@ static inline float32x4_t fma_neon(float32x4_t sums, float32x4_t a, float32x4_t 
 }
 
 PEAK_LOOP(bytes_neon, , int32x4_t, CHAINS, dot_neon)
-PEAK_LOOP(bytes_dotprod, __attribute__((target("+dotprod"))), int32x4_t, CHAINS, dot_dotprod)
+PEAK_LOOP(bytes_dotprod, DOTPROD, int32x4_t, CHAINS, dot_dotprod)
 PEAK_LOOP(floats_neon, , float32x4_t, CHAINS, fma_neon)
 
 static const struct peak peaks[] = {
