@@ -92,6 +92,16 @@ struct sampling {
     uint64_t seed;
 };
 
+/* What a sequence is for, the most urgent first. Each of an owner's ranks gets a share of the engine's
+ * time while it has work; none ever waits for ever (docs/scheduler.md). */
+enum sequence_rank {
+    RANK_MAIN,                  /* a person waits for it */
+    RANK_AGENT,                 /* a helper that the main one started */
+    RANK_SIDE,                  /* titles, summaries, guesses at what comes next */
+    RANK_BATCH,                 /* nobody waits for it */
+    SEQUENCE_RANKS
+};
+
 enum sequence_end {
     SEQUENCE_END_TOKEN,         /* the model ended its turn */
     SEQUENCE_MAX_TOKENS,
@@ -117,6 +127,9 @@ struct sequence_params {
     bool continues;             /* the prompt ends within the answer: its text may begin with a space
                                    that tokenizers with one before the first word else drop */
     struct sampling sampling;
+    uint64_t owner;             /* whose it is (a key); owners share the engine's time evenly */
+    uint64_t flow;              /* the owner's conversation it belongs to; so do an owner's flows */
+    enum sequence_rank rank;
     void *context;              /* of the callbacks */
     /* Each sampled token that is not an end token, with the characters it completes: valid UTF-8,
      * maybe none yet. false: stop here (SEQUENCE_STOPPED). */
