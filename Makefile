@@ -10,7 +10,7 @@ SECONDS_EACH ?= 60
 MESON   := meson setup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run model release test check docs asan tsan fuzz bench bench-load models fmt clean FORCE
+.PHONY: help setup setup-test run model release test check docs asan tsan fuzz bench bench-load bench-mlx models fmt clean FORCE
 
 help:
 	@echo 'make run      get what is lacking, build, fetch the default model, serve (ARGS="--port 8080")'
@@ -22,7 +22,8 @@ help:
 	@echo 'make asan     unit tests under AddressSanitizer and UndefinedBehaviorSanitizer'
 	@echo 'make tsan     queue, pool, engine and server tests under ThreadSanitizer'
 	@echo 'make fuzz     every fuzz target for SECONDS_EACH=$(SECONDS_EACH) seconds'
-	@echo 'make bench    alternating rounds against llama.cpp (builds it first)'
+	@echo 'make bench    alternating rounds against llama.cpp (builds it first) and the machine; ARGS=--full'
+	@echo 'make bench-mlx   the same against mlx-lm (gets it first)'
 	@echo 'make bench-load  how soon a 2.1 GB MLX folder of random weights is ready (makes it first)'
 	@echo 'make models   table: every kind of model in every container against its reference'
 	@echo 'make docs     option tables out of the program'
@@ -91,9 +92,17 @@ fuzz: build/fuzz/build.ninja
 
 # ---- the rest ----
 
-bench: $(PROGRAM) $(MODEL) .deps/system-run+bench
+BENCH := --program $(PROGRAM) --check build/bench/tests/kernels/check_kernels
+
+bench: $(PROGRAM) $(MODEL) .deps/system-run+bench build/bench/build.ninja
 	@bench/setup
-	@.venv-bench/bin/python bench/compare.py --program $(PROGRAM) --model $(MODEL) $(ARGS)
+	@ninja -C build/bench tests/kernels/check_kernels | tail -n 1
+	@.venv-bench/bin/python bench/bench.py $(BENCH) $(ARGS)
+
+bench-mlx: $(PROGRAM) $(MODEL) build/bench/build.ninja
+	@bench/setup mlx
+	@ninja -C build/bench tests/golden.stamp | tail -n 1
+	@.venv-mlx/bin/python bench/mlxlm.py --program $(PROGRAM) --model build/golden-smollm2 $(ARGS)
 
 # llama.cpp stands beside ours in the table where `make bench` has built it.
 build/bench/build.ninja: | .deps/sources .deps/system-run+test
@@ -104,12 +113,9 @@ models: setup-test build/bench/build.ninja
 	@if [ -f .venv-bench/.done ]; then python=.venv-bench; else python=.venv-golden; fi; \
 	    $$python/bin/python bench/models.py build/bench/tests/engine/logits $(ARGS)
 
-build/random/%: bench/make_random.py | build/bench/build.ninja
-	@ninja -C build/bench tests/golden.stamp && mkdir -p build/random
-	@.venv-golden/bin/python bench/make_random.py $* $@
-
-bench-load: $(PROGRAM) build/random/phi3-mini
-	@python3 bench/load.py $(PROGRAM) build/random/phi3-mini
+bench-load: $(PROGRAM) build/bench/build.ninja
+	@ninja -C build/bench tests/golden.stamp | tail -n 1
+	@python3 bench/load.py $(PROGRAM) $$(.venv-golden/bin/python bench/make_models.py phi3-mini mlx-4bit-g64)
 
 docs: $(PROGRAM)
 	@$(PROGRAM) options --format markdown > docs/options.md

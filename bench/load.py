@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
-"""load.py PENSIEVE MODEL [ROUNDS] - how long a model takes to be ready, and what of it is in memory then and after an answer.
+"""load.py PENSIEVE MODEL [--rounds N] [--idle SECONDS] [--json] - how soon a model is ready, and what it then holds.
 
-Starts the server ROUNDS times (5) on a free port: time from exec to the ready line, resident memory of files and of its own at that
-moment, time to the first token of a short prompt, resident memory after it. Medians. Warm: the first start is not counted.
+Starts the server N times (3) on a free port: time from exec to the ready line, resident memory of files and of its own at that moment,
+time to the first token of a short prompt, resident memory after it. Medians. Warm: one start before them isn't counted. --idle: then
+how much processor time a server uses that nobody asks anything, in percent of one core.
 """
-import json, re, statistics, subprocess, sys, time, urllib.request
+import argparse, glob, json, os, re, statistics, subprocess, sys, time, urllib.request
+
+# About 16 tokens with SmolLM2's template around it; the answer says how many it was.
+PROMPT = "Count to ten, slowly."
 
 
 def resident(pid):
@@ -13,39 +17,80 @@ def resident(pid):
 
 
 def first_token(base):
-    body = {"model": "claude-any", "max_tokens": 1, "stream": True, "messages": [{"role": "user", "content": "Count to ten, slowly."}]}
+    """seconds, and the prompt's tokens"""
+    body = {"model": "claude-any", "max_tokens": 1, "stream": True, "messages": [{"role": "user", "content": PROMPT}]}
     request = urllib.request.Request(base + "/v1/messages", json.dumps(body).encode(),
                                      {"x-api-key": "pensieve-local-token", "content-type": "application/json"})
-    started = time.monotonic()
+    started, first, tokens = time.monotonic(), None, 0
     with urllib.request.urlopen(request) as answer:
         for line in answer:
-            if line.startswith(b"event: content_block_delta") or line.startswith(b"event: message_delta"):
-                first = time.monotonic() - started
-                answer.read()
-                return first
-    sys.exit("no token came")
+            if b'"message_start"' in line and line.startswith(b"data:"): tokens = json.loads(line[5:])["message"]["usage"]["input_tokens"]
+            if not first and line.startswith((b"event: content_block_delta", b"event: message_delta")): first = time.monotonic() - started
+    return (first, tokens) if first else sys.exit("no token came")
 
 
-def once(program, model):
+def processor_seconds(pid):
+    """of all its threads so far"""
+    total = 0
+    for path in glob.glob(f"/proc/{pid}/task/*/schedstat"):
+        with open(path, encoding="ascii") as f: total += int(f.read().split()[0])
+    return total / 1e9
+
+
+def once(a, idle):
     started = time.monotonic()
-    with subprocess.Popen([program, "serve", "--model", model, "--port", "0", "--log", "error"], stdout=subprocess.PIPE, text=True) as server:
+    command = [a.program, "serve", "--model", a.model, "--port", "0", "--log", "error", "--threads", str(a.threads)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         line = server.stdout.readline()
-        ready = time.monotonic() - started
+        out = {"ready_ms": (time.monotonic() - started) * 1e3}
         if "http://" not in line: sys.exit(f"the server ended with status {server.wait()}")
-        at_ready = resident(server.pid)
-        token = first_token(re.search(r"http://\S+", line).group())
-        after = resident(server.pid)
-        server.terminate()
-    return ready, *at_ready, token, *after
+        try:
+            out["files_mib"], out["own_mib"] = resident(server.pid)
+            first, out["prompt_tokens"] = first_token(re.search(r"http://\S+", line).group())
+            out["first_token_ms"] = first * 1e3
+            out["files_after_mib"], out["own_after_mib"] = resident(server.pid)
+            if idle:
+                time.sleep(1)
+                before = processor_seconds(server.pid)
+                time.sleep(idle)
+                out["idle_percent"] = (processor_seconds(server.pid) - before) / idle * 100
+        finally:
+            server.terminate()
+    return out
+
+
+def size_mib(path):
+    files = [os.path.join(path, x) for x in os.listdir(path)] if os.path.isdir(path) else [path]
+    return sum(os.path.getsize(f) for f in files) / 2 ** 20
+
+
+def measure(a):
+    results = [once(a, a.idle if i == a.rounds else 0) for i in range(a.rounds + 1)][1:]
+    out = {key: statistics.median(r[key] for r in results) for key in results[0] if key != "idle_percent"}
+    if a.idle: out["idle_percent"] = results[-1]["idle_percent"]
+    return dict(out, size_mib=size_mib(a.model), ready_values=[r["ready_ms"] for r in results])
+
+
+def text(found):
+    """the table: of a dict from a model's name to what measure() found"""
+    out = [f"{'load and first token, warm':32}{'ready ms':>9}{'first token ms':>16}{'prompt':>8}{'file MiB':>10}{'resident: files + own, then after an answer':>46}"]
+    for name, x in found.items():
+        memory = f"{x['files_mib']:.0f} + {x['own_mib']:.0f}, {x['files_after_mib']:.0f} + {x['own_after_mib']:.0f}"
+        out.append(f"  {name:30}{x['ready_ms']:9.0f}{x['first_token_ms']:16.0f}{x['prompt_tokens']:8.0f}{x['size_mib']:10.0f}{memory:>46}")
+        if "idle_percent" in x: out.append(f"  idle for a while: {x['idle_percent']:.3f}% of a core")
+    return "\n".join(out)
 
 
 def main():
-    rounds = int(sys.argv[3]) if len(sys.argv) > 3 else 5
-    figures = [once(sys.argv[1], sys.argv[2]) for _ in range(rounds + 1)][1:]
-    ready, file, own, token, file_after, own_after = (statistics.median(x) for x in zip(*figures))
-    spread = f"{min(f[0] for f in figures):.3f} to {max(f[0] for f in figures):.3f}"
-    print(f"ready in {ready:.3f} s ({spread}), first token {token:.3f} s later\n"
-          f"resident when ready: {file:.0f} MiB of files, {own:.0f} MiB of its own; after an answer: {file_after:.0f} and {own_after:.0f} MiB")
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("program"), parser.add_argument("model")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--idle", type=float, default=0)
+    parser.add_argument("--json", action="store_true")
+    a = parser.parse_args()
+    found = measure(a)
+    print(json.dumps(found) if a.json else text({os.path.basename(a.model): found}))
 
 
 if __name__ == "__main__": main()

@@ -59,7 +59,7 @@ struct config {
     /* flags of single commands */
     bool plain, json;
     uint64_t decode_tokens, rounds, stall_ms;
-    struct config_list lengths;
+    struct config_list lengths, batches;
     const char *format;
 
     /* not options: what the command line held besides */

@@ -27,7 +27,7 @@ const struct command commands[] = {
      cmd_list},
     {"bench", FOR_BENCH, 0, "bench [options]", "measure prefill and decode at growing context",
      "Prompts of synthetic tokens through the whole engine, one after the other: how fast a prompt\n"
-     "of a length is read, and how fast answers come after it.\n",
+     "of a length is read, and how fast answers come after it, one or --batch of them at once.\n",
      cmd_bench},
     {"tokens", FOR_TOKENS, 1, "tokens [options] [TEXT]", "a text as the model's tokens",
      "Prints each token's number and spelling, a line each. Reads standard input without TEXT.\n",

@@ -1,6 +1,7 @@
 """The commands of the program, as a person uses them."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -216,14 +217,19 @@ def test_models_by_name(tmp_path):
 
 def test_bench_measures():
     out = pensieve("bench", "--model", MODEL, "--json", "--rounds", "1", "--decode", "4", "--threads",
-                   "2", "--lengths", "1", "--lengths", "64")
+                   "2", "--lengths", "1", "--lengths", "64", "--batch", "1", "--batch", "3")
     assert out.returncode == 0, out.stderr
     result = json.loads(out.stdout)
     assert result["threads"] == 2
-    assert [point["length"] for point in result["points"]] == [1, 64]
-    assert all(point["prefill_tps"] > 0 and point["decode_tps"] > 0 for point in result["points"])
+    points = result["points"]
+    assert [(point["length"], point["batch"]) for point in points] == [(1, 1), (1, 3), (64, 1), (64, 3)]
+    assert all(point["prefill_tps"] > 0 and point["decode_tps"] > 0 for point in points)
+    assert all(math.isclose(point["decode_tps"] * point["step_ms"], 1e3 * point["batch"], rel_tol=0.01)
+               for point in points)
     out = pensieve("bench", "--model", MODEL, "--lengths", "0")
     assert out.returncode == 2 and "--lengths: 0 is not between 1 and " in out.stderr
+    out = pensieve("bench", "--model", MODEL, "--batch", "65")
+    assert out.returncode == 2 and "--batch: 65 is not between 1 and 64" in out.stderr
 
 
 def test_options_tables():
