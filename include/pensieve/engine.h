@@ -128,7 +128,8 @@ struct sequence_params {
                                    that tokenizers with one before the first word else drop */
     struct sampling sampling;
     uint64_t owner;             /* whose it is (a key); owners share the engine's time evenly */
-    uint64_t flow;              /* the owner's conversation it belongs to; so do an owner's flows */
+    uint64_t flow;              /* the owner's conversation it belongs to, so do an owner's flows;
+                                   0: one of its own */
     enum sequence_rank rank;
     void *context;              /* of the callbacks */
     /* Each sampled token that is not an end token, with the characters it completes: valid UTF-8,

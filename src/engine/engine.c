@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/door.h"
 #include "engine/kvcache.h"
 #include "engine/model.h"
 #include "engine/scheduler.h"
@@ -46,7 +47,7 @@ struct engine {
     struct queue *inbox;
     uint32_t sequences_max, queue_max;
     uint64_t kv_pages_total, kv_page_bytes;
-    _Atomic uint32_t waiting;           /* submitted, never run yet */
+    struct door *door;                  /* submitted, never run yet */
     _Atomic bool closing;
     struct published published;
     pthread_t thread;
@@ -235,7 +236,8 @@ static bool open_parts(struct engine *engine, const struct engine_options *optio
         !open_scheduler(engine, options, err))
         return false;
     engine->inbox = queue_new(engine->queue_max, NULL, NULL);
-    if (!engine->inbox)
+    engine->door = door_new(engine->queue_max);
+    if (!engine->inbox || !engine->door)
         return err_set(err, ERR_IO, "no memory for the queue");
     publish(engine);
     const int rc = pthread_create(&engine->thread, NULL, engine_main, engine);
@@ -273,6 +275,7 @@ void engine_close(struct engine *engine)
     kv_cache_free(engine->cache);
     pool_free(engine->pool);
     queue_free(engine->inbox);
+    door_free(engine->door);
     model_close(engine->model);
     free(engine);
 }
@@ -329,21 +332,12 @@ static bool params_check(const struct engine *engine, const struct sequence_para
         if (params->tokens[i] < 0 || (uint32_t)params->tokens[i] >= engine->info.vocab_size)
             return err_set(err, ERR_INVALID, "token %zu of the prompt is %d, the vocabulary has %u",
                            i, params->tokens[i], engine->info.vocab_size);
+    if ((unsigned)params->rank >= SEQUENCE_RANKS)
+        return err_set(err, ERR_INVALID, "there is no rank %d", (int)params->rank);
     if (!isfinite(sampling->temperature) || sampling->temperature < 0 || isnan(sampling->top_p))
         return err_set(err, ERR_INVALID, "temperature %g and top_p %g can't be sampled with",
                        (double)sampling->temperature, (double)sampling->top_p);
     return true;
-}
-
-/* One of the places to wait in, if there is one. */
-static bool waiting_take(struct engine *engine)
-{
-    uint32_t n = atomic_load(&engine->waiting);
-
-    while (n < engine->queue_max)
-        if (atomic_compare_exchange_weak(&engine->waiting, &n, n + 1))
-            return true;
-    return false;
 }
 
 struct sequence *engine_submit(struct engine *engine, const struct sequence_params *params,
@@ -355,18 +349,16 @@ struct sequence *engine_submit(struct engine *engine, const struct sequence_para
         err_set(err, ERR_OVERLOADED, "the server is shutting down");
         return NULL;
     }
-    if (!waiting_take(engine)) {
-        err_set(err, ERR_OVERLOADED, "%u requests are waiting already, try again later",
-                engine->queue_max);
+    const uint32_t prompt_n = (uint32_t)params->tokens_n;
+    if (!door_enter(engine->door, params->owner, params->rank, prompt_n, err))
         return NULL;
-    }
     struct sequence *sequence = sequence_new(params, engine->info.context, engine->inbox,
-                                             &engine->waiting);
+                                             engine->door);
     if (sequence && !params->continues)
         sequence->detokenizer.decode = vocab_decode(model_vocab(engine->model));
     if (!sequence || !queue_put(engine->inbox, sequence)) {
         free(sequence);
-        atomic_fetch_sub(&engine->waiting, 1);
+        door_leave(engine->door, params->owner, params->rank, prompt_n, -1);
         err_set(err, ERR_OVERLOADED, "no memory for one more request");
         return NULL;
     }
@@ -376,9 +368,13 @@ struct sequence *engine_submit(struct engine *engine, const struct sequence_para
 void engine_stats(const struct engine *engine, struct engine_stats *stats)
 {
     const struct published *published = &engine->published;
+    const struct door_stats door = door_stats(engine->door);
+    uint32_t queued = 0;
 
+    for (int rank = 0; rank < SEQUENCE_RANKS; rank++)
+        queued += door.waiting[rank];
     *stats = (struct engine_stats){
-        .queued = atomic_load(&engine->waiting), .running = atomic_load(&published->running),
+        .queued = queued, .running = atomic_load(&published->running),
         .sequences_max = engine->sequences_max, .queue_max = engine->queue_max,
         .kv_pages_total = engine->kv_pages_total, .kv_pages_used = atomic_load(&published->kv_used),
         .kv_pages_cached = atomic_load(&published->kv_cached),

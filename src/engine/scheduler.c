@@ -1,24 +1,29 @@
 /* scheduler.c - continuous batching: every step carries one row of each sequence that decodes, and
- * prompt rows of those that don't yet, oldest first, up to one chunk.
+ * prompt rows up to one chunk of those whose turn it is (fairness.h).
  *
  * The hard thing is memory that runs out in the middle. A sequence is admitted with pages for its
  * whole prompt and one more token; while it decodes it takes further pages as it goes. When there
- * is none, the youngest sequence gives its pages up (one that is paused before one that is not) and
- * waits, at its age's place in the queue, until it can prefill all it had: prompt and outputs. Its
- * sampler goes on where it was. The oldest is never the victim while others are, and any one
- * sequence fits alone, so there is always progress and nothing fails half-way.
+ * is none, a victim gives its pages up (one that is paused before one that is not, then the least
+ * urgent, then the youngest) and waits until it can prefill all it had: prompt and outputs. Its
+ * sampler goes on where it was. The oldest of the most urgent is never the victim while others are,
+ * and any one sequence fits alone, so there is always progress and nothing fails half-way.
  *
  * A sequence that grows past variant_length gives its pages up in the same way, for all its keys
- * are others in the other variant; it is prefilled again, and what was sampled stays. */
+ * are others in the other variant; it is prefilled again, and what was sampled stays.
+ *
+ * Sequences with the same beginning never compute it at the same time: the one that is ahead gets
+ * the turns of those behind it, and they take its pages over (leader_of). */
 #include "engine/scheduler.h"
 
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "engine/pace.h"
 
 /* Ordered by age. */
 struct list {
@@ -32,11 +37,16 @@ struct rate {
 
 static const double RATE_SECONDS = 4;
 
+/* In one step, of those that wait: so many turns may pass without a row. It bounds the search. */
+enum { PASSED_MAX = 16 };
+
 struct scheduler {
     struct scheduler_options options;
     struct list waiting, running;
     uint64_t serial;            /* of the last that arrived */
     uint64_t turn;              /* decoding begins after this one when not all fit into a step */
+    struct fairness fairness;
+    struct pace pace;
     struct batch_row *rows;
     float *logits;              /* [sequences_max][vocab] */
     void *sampler_scratch;
@@ -113,16 +123,37 @@ static void finish(struct scheduler *scheduler, struct list *list, struct sequen
                    enum sequence_end end, const struct err *error)
 {
     list_remove(list, sequence);
+    fairness_leave(&scheduler->fairness, &sequence->ticket);
     kv_table_release(scheduler->options.cache, &sequence->table);
     scheduler->stats.cached_tokens += sequence->cached_n;
     sequence_end(sequence, end, error);
 }
 
+static uint32_t variant_of(const struct scheduler *scheduler, const struct sequence *sequence)
+{
+    return sequence->n > scheduler->options.variant_length;
+}
+
+/* Rows that it will have to compute, as far as is known now. */
+static uint32_t rows_expected(struct scheduler *scheduler, struct sequence *sequence)
+{
+    struct kv_cache *cache = scheduler->options.cache;
+
+    kv_table_init(&sequence->table, variant_of(scheduler, sequence));
+    const uint32_t found = kv_table_lookup(cache, &sequence->table, sequence->ids, sequence->n);
+    kv_table_release(cache, &sequence->table);
+    return sequence->n - found;
+}
+
 void scheduler_add(struct scheduler *scheduler, struct sequence *sequence)
 {
+    const struct sequence_params *params = &sequence->params;
+
     sequence->serial = ++scheduler->serial;
     list_insert(&scheduler->waiting, sequence);
-    if (sequence->params.max_tokens && sequence->prompt_n == scheduler->options.context)
+    fairness_enter(&scheduler->fairness, &sequence->ticket, params->owner, params->rank,
+                   params->flow, rows_expected(scheduler, sequence));
+    if (params->max_tokens && sequence->prompt_n == scheduler->options.context)
         finish(scheduler, &scheduler->waiting, sequence, SEQUENCE_CONTEXT_FULL, NULL);
 }
 
@@ -135,6 +166,7 @@ static void read_flags(struct scheduler *scheduler, struct list *list)
         newer = sequence->newer;
         sequence->held = atomic_load(&sequence->paused);
         sequence->rows_n = 0;
+        sequence->considered = false;
         if (atomic_load(&sequence->cancelled))
             finish(scheduler, list, sequence, SEQUENCE_CANCELLED, NULL);
     }
@@ -149,39 +181,37 @@ static void send_back(struct scheduler *scheduler, struct sequence *sequence)
     sequence->rows_n = 0;
     if (sequence->output_n == 0)
         sequence->cached_n = 0;         /* will be looked up anew */
+    fairness_again(&scheduler->fairness, &sequence->ticket);
     list_remove(&scheduler->running, sequence);
     list_insert(&scheduler->waiting, sequence);
 }
 
 static void preempt(struct scheduler *scheduler, struct sequence *sequence)
 {
-    log_event(LOG_DEBUG, "sequence_preempted", "serial=%llu tokens=%u",
-              (unsigned long long)sequence->serial, sequence->n);
+    log_event(LOG_DEBUG, "sequence_preempted", "serial=%llu rank=%d tokens=%u",
+              (unsigned long long)sequence->serial, (int)sequence->params.rank, sequence->n);
     send_back(scheduler, sequence);
     scheduler->stats.preemptions++;
 }
 
-static uint32_t variant_of(const struct scheduler *scheduler, const struct sequence *sequence)
+/* Who gives way first: one that is paused, the least urgent, the youngest. */
+static struct sequence *victim_of(const struct scheduler *scheduler)
 {
-    return sequence->n > scheduler->options.variant_length;
-}
+    struct sequence *victim = scheduler->running.newest;
 
-static struct sequence *youngest_held(const struct scheduler *scheduler)
-{
-    struct sequence *sequence = scheduler->running.newest;
-
-    while (sequence && !sequence->held)
-        sequence = sequence->older;
-    return sequence;
+    for (struct sequence *sequence = victim; sequence; sequence = sequence->older) {
+        if (sequence->held != victim->held ? sequence->held
+                                           : sequence->params.rank > victim->params.rank)
+            victim = sequence;
+    }
+    return victim;
 }
 
 /* Room for one more token of a running sequence, whoever has to go; false: itself. */
 static bool make_room(struct scheduler *scheduler, struct sequence *sequence)
 {
     while (!kv_table_reserve(scheduler->options.cache, &sequence->table, sequence->n)) {
-        struct sequence *victim = youngest_held(scheduler);
-        if (!victim)
-            victim = scheduler->running.newest;
+        struct sequence *victim = victim_of(scheduler);
         preempt(scheduler, victim);
         if (victim == sequence)
             return false;
@@ -201,31 +231,41 @@ static bool is_decoding(const struct sequence *sequence)
     return sequence->output_n && due(sequence) == 1;
 }
 
+/* The one whose turn it is by age after `turn`; NULL: all that decode have a row. */
+static struct sequence *next_decoding(const struct scheduler *scheduler)
+{
+    struct sequence *first = NULL;
+
+    for (struct sequence *sequence = scheduler->running.oldest; sequence;
+         sequence = sequence->newer) {
+        if (sequence->held || sequence->rows_n || !is_decoding(sequence))
+            continue;
+        if (sequence->serial > scheduler->turn)
+            return sequence;
+        first = first ? first : sequence;
+    }
+    return first;
+}
+
 /* More sequences than fit may want to decode after a pause ends: then they take turns. */
 static uint32_t choose_decoding(struct scheduler *scheduler, uint32_t slots)
 {
-    const uint64_t turn = scheduler->turn;
+    struct sequence *sequence;
     uint32_t chosen = 0;
 
-    for (int round = 0; round < 2; round++) {
-        struct sequence *newer;
-        for (struct sequence *sequence = scheduler->running.oldest; sequence; sequence = newer) {
-            newer = sequence->newer;
-            if (sequence->held || !is_decoding(sequence) || (sequence->serial > turn) == round)
-                continue;
-            if (chosen == slots)
-                return chosen;
-            const bool fits = make_room(scheduler, sequence);
-            newer = fits ? sequence->newer : NULL;      /* those that went were younger */
-            sequence->rows_n = fits;
-            chosen += fits;
-            scheduler->turn = sequence->serial;
-        }
+    while (chosen < slots && (sequence = next_decoding(scheduler))) {
+        scheduler->turn = sequence->serial;
+        sequence->rows_n = make_room(scheduler, sequence);
+        chosen += sequence->rows_n;
     }
-    scheduler->turn = 0;
+    if (chosen < slots)
+        scheduler->turn = 0;
     return chosen;
 }
 
+/* ---- whose prompt is computed ---- */
+
+/* Takes what others have computed meanwhile, and gives it rows. */
 static uint32_t choose_chunk(struct scheduler *scheduler, struct sequence *sequence,
                              uint32_t budget)
 {
@@ -238,80 +278,202 @@ static uint32_t choose_chunk(struct scheduler *scheduler, struct sequence *seque
     return sequence->rows_n;
 }
 
-/* The longest known beginning, and pages for all of the rest and one token more. A sequence that
- * is paused gives way to one that is not. */
-static bool admit(struct scheduler *scheduler, struct sequence *sequence)
+/* Whether `ahead` will complete a page, or is about to, that `sequence` needs next. */
+static bool leads(const struct scheduler *scheduler, const struct sequence *ahead,
+                  const struct sequence *sequence)
+{
+    const uint32_t length = ahead->table.length, end = (length / KV_PAGE + 1) * KV_PAGE;
+    const bool waits = sequence->table.pages_n == 0;
+    const uint32_t variant = waits ? variant_of(scheduler, sequence) : sequence->table.variant;
+
+    return ahead != sequence && !ahead->held && !is_decoding(ahead) &&
+           (length > sequence->table.length ||
+            (length == sequence->table.length && ahead->rows_n > 0)) &&
+           end <= ahead->n && end < sequence->n && ahead->table.variant == variant &&
+           memcmp(ahead->ids, sequence->ids, end * sizeof *sequence->ids) == 0;
+}
+
+/* Who computes in this sequence's turn: the furthest of those that compute the beginning which it
+ * needs, or itself. */
+static struct sequence *leader_of(struct scheduler *scheduler, struct sequence *sequence)
+{
+    struct sequence *leader = sequence;
+
+    for (struct sequence *ahead = scheduler->running.oldest; ahead; ahead = ahead->newer)
+        if (leads(scheduler, ahead, sequence) &&
+            (leader == sequence || ahead->table.length > leader->table.length))
+            leader = ahead;
+    return leader;
+}
+
+/* Who has to go so that this one can come in: those that are paused, or less urgent. */
+static bool makes_way(const struct sequence *victim, const struct sequence *sequence)
+{
+    return victim->held || victim->params.rank > sequence->params.rank;
+}
+
+static bool make_way(struct scheduler *scheduler, const struct sequence *sequence)
+{
+    struct sequence *victim = victim_of(scheduler);
+
+    if (!victim || !makes_way(victim, sequence))
+        return false;
+    preempt(scheduler, victim);
+    return true;
+}
+
+/* Whether `wanted` positions could be had if all that may be sent away were. Pages that they share
+ * with others count too often; so this may be too hopeful, and never the other way. */
+static bool could_enter(const struct scheduler *scheduler, const struct sequence *sequence,
+                        uint32_t wanted)
+{
+    const struct kv_counts counts = kv_cache_counts(scheduler->options.cache);
+    uint64_t pages = counts.total - counts.used + sequence->table.pages_n;
+
+    for (const struct sequence *victim = scheduler->running.oldest; victim; victim = victim->newer)
+        pages += makes_way(victim, sequence) ? victim->table.pages_n : 0;
+    return pages * KV_PAGE >= wanted;
+}
+
+static uint32_t active(const struct scheduler *scheduler)
+{
+    uint32_t n = 0;
+
+    for (struct sequence *sequence = scheduler->running.oldest; sequence;
+         sequence = sequence->newer)
+        n += !sequence->held;
+    return n;
+}
+
+/* Pages for the whole prompt and one token more, and a place among those that run. */
+static bool make_room_to_enter(struct scheduler *scheduler, struct sequence *sequence)
 {
     struct kv_cache *cache = scheduler->options.cache;
     const uint32_t context = scheduler->options.context;
     const uint32_t wanted = sequence->n < context ? sequence->n + 1 : context;
 
+    if (!could_enter(scheduler, sequence, wanted))
+        return false;
+    while (active(scheduler) >= scheduler->options.sequences_max)
+        if (!make_way(scheduler, sequence))
+            return false;
+    while (!kv_table_reserve(cache, &sequence->table, wanted))
+        if (!make_way(scheduler, sequence))
+            return false;
+    return true;
+}
+
+/* With the longest known beginning. */
+static bool admit(struct scheduler *scheduler, struct sequence *sequence)
+{
+    struct kv_cache *cache = scheduler->options.cache;
+
     kv_table_init(&sequence->table, variant_of(scheduler, sequence));
     const uint32_t found = kv_table_lookup(cache, &sequence->table, sequence->ids, sequence->n);
-    while (!kv_table_reserve(cache, &sequence->table, wanted)) {
-        struct sequence *victim = youngest_held(scheduler);
-        if (!victim) {
-            kv_table_release(cache, &sequence->table);
-            return false;
-        }
-        preempt(scheduler, victim);
+    if (!make_room_to_enter(scheduler, sequence)) {
+        kv_table_release(cache, &sequence->table);
+        return false;
     }
     list_remove(&scheduler->waiting, sequence);
     list_insert(&scheduler->running, sequence);
     if (sequence->output_n == 0)
         sequence->cached_n = found;
     if (!sequence->started) {
-        sequence->started = true;
-        sequence->started_ns = clock_ns();
         scheduler->stats.prompt_tokens += sequence->prompt_n;
-        atomic_fetch_sub(sequence->waiting, 1);
+        sequence_start(sequence);
     }
     return true;
 }
 
-static struct sequence *next_waiting(const struct scheduler *scheduler)
+/* The best of a list that is better than `best` and had no turn in this step yet. */
+static struct sequence *best_of(const struct list *list, struct sequence *best)
 {
-    struct sequence *sequence = scheduler->waiting.oldest;
-
-    while (sequence && sequence->held)
-        sequence = sequence->newer;
-    return sequence;
+    for (struct sequence *sequence = list->oldest; sequence; sequence = sequence->newer) {
+        if (sequence->held || sequence->considered || sequence->rows_n || !sequence->ticket.wants)
+            continue;
+        if (!best || fairness_before(&sequence->ticket, &best->ticket))
+            best = sequence;
+    }
+    return best;
 }
 
-/* Whatever was begun is finished first; so those that wait behind find its pages computed. */
-static void choose_prefilling(struct scheduler *scheduler, uint32_t slots, uint32_t active)
-{
-    uint32_t budget = scheduler->options.prefill_chunk;
+/* The turns of one step. Where one of those that wait can't come in for want of pages, others
+ * may, until they have had as many tokens as it wants itself; then none before it. */
+struct turns {
+    uint32_t budget, slots;             /* prompt rows, and sequences, that still fit */
+    uint32_t passed;                    /* turns without rows, of those that wait */
+    struct sequence *shut_out;          /* the first of those without room */
+};
 
-    for (struct sequence *sequence = scheduler->running.oldest; sequence && budget && slots;
-         sequence = sequence->newer) {
-        if (sequence->held || is_decoding(sequence))
-            continue;
-        budget -= choose_chunk(scheduler, sequence, budget);
-        slots--;
+static bool may_enter(const struct turns *turns)
+{
+    return turns->passed < PASSED_MAX &&
+           (!turns->shut_out || turns->shut_out->passed < turns->shut_out->n);
+}
+
+static bool enter(struct scheduler *scheduler, struct turns *turns, struct sequence *sequence)
+{
+    if (!admit(scheduler, sequence)) {
+        if (!turns->shut_out)
+            turns->shut_out = sequence;
+        return false;
     }
-    while (budget && slots && active < scheduler->options.sequences_max) {
-        struct sequence *sequence = next_waiting(scheduler);
-        if (!sequence || !admit(scheduler, sequence))
+    if (turns->shut_out)
+        turns->shut_out->passed += due(sequence);
+    return true;
+}
+
+static void take_turn(struct scheduler *scheduler, struct turns *turns, struct sequence *sequence)
+{
+    const bool waits = sequence->table.pages_n == 0;
+    struct sequence *leader = leader_of(scheduler, sequence);
+
+    sequence->considered = true;
+    if ((leader != sequence && leader->rows_n) ||
+        (leader == sequence && waits && !enter(scheduler, turns, sequence))) {
+        turns->passed += waits;
+        return;
+    }
+    const uint32_t rows = choose_chunk(scheduler, leader, turns->budget);
+    fairness_prompt(&scheduler->fairness, &sequence->ticket, rows,
+                    due(sequence) - sequence->rows_n);
+    turns->budget -= rows;
+    turns->slots--;
+}
+
+static uint32_t prompt_budget(const struct scheduler *scheduler, uint32_t decoding)
+{
+    const struct scheduler_options *options = &scheduler->options;
+    const uint32_t rows = decoding && options->step_s > 0
+                              ? pace_rows(&scheduler->pace, options->step_s) : UINT32_MAX;
+
+    return rows < options->prefill_chunk ? rows : options->prefill_chunk;
+}
+
+static void choose_prefilling(struct scheduler *scheduler, uint32_t slots, uint32_t decoding)
+{
+    struct turns turns = {.budget = prompt_budget(scheduler, decoding), .slots = slots};
+
+    while (turns.budget && turns.slots) {
+        struct sequence *sequence = best_of(&scheduler->running, NULL);
+        if (may_enter(&turns))
+            sequence = best_of(&scheduler->waiting, sequence);
+        if (!sequence)
             return;
-        budget -= choose_chunk(scheduler, sequence, budget);
-        slots--;
-        active++;
+        take_turn(scheduler, &turns, sequence);
     }
 }
 
 static void choose(struct scheduler *scheduler)
 {
     const uint32_t slots = scheduler->options.sequences_max;
-    uint32_t active = 0, prefilling = 0;
+    bool prefilling = false;
 
     for (struct sequence *sequence = scheduler->running.oldest; sequence;
-         sequence = sequence->newer) {
-        active += !sequence->held;
-        prefilling += !sequence->held && !is_decoding(sequence);
-    }
-    const uint32_t decoding = choose_decoding(scheduler, slots - (prefilling > 0));
-    choose_prefilling(scheduler, slots - decoding, active);
+         sequence = sequence->newer)
+        prefilling |= !sequence->held && !is_decoding(sequence);
+    const uint32_t decoding = choose_decoding(scheduler, slots - prefilling);
+    choose_prefilling(scheduler, slots - decoding, decoding);
 }
 
 /* ---- the step ---- */
@@ -358,6 +520,7 @@ static void advance(struct scheduler *scheduler, struct sequence *sequence)
     }
     if (sequence->output_n++ == 0)
         sequence->first_token_ns = clock_ns();
+    fairness_output(&sequence->ticket);
     scheduler->stats.output_tokens++;
     if (model->is_end(model->context, id)) {
         finish(scheduler, list, sequence, SEQUENCE_END_TOKEN, NULL);
@@ -420,6 +583,8 @@ bool scheduler_step(struct scheduler *scheduler)
     settle(scheduler);
 
     const double seconds = clock_seconds_since(begin);
+    pace_learn(&scheduler->pace, prefill_rows, rows_n - prefill_rows, seconds);
+    scheduler->stats.prefill_rows += prefill_rows;
     scheduler->stats.prefill_tps = rate_add(&scheduler->prefill, prefill_rows, seconds);
     scheduler->stats.decode_tps = rate_add(&scheduler->decode, rows_n - prefill_rows, seconds);
     return true;

@@ -25,6 +25,7 @@ struct scheduler_options {
     struct scheduler_model model;
     struct kv_cache *cache;     /* borrowed; holds at least one whole context */
     uint32_t context, prefill_chunk, sequences_max;     /* all at least 1 */
+    double step_s;              /* a step that decodes takes prompt rows for about so long; 0: a chunk */
     uint32_t variant_length;    /* longer sequences are in kv_table variant 1; UINT32_MAX: none */
 };
 
@@ -44,6 +45,7 @@ void scheduler_fail_all(struct scheduler *scheduler, const struct err *error);
 struct scheduler_stats {
     uint32_t running;                   /* hold pages, paused ones included */
     uint64_t prompt_tokens, cached_tokens, output_tokens;
+    uint64_t prefill_rows;              /* computed, again after a preemption included */
     uint64_t preemptions;
     double prefill_tps, decode_tps;
 };

@@ -9,7 +9,7 @@
 #include "base/clock.h"
 
 struct sequence *sequence_new(const struct sequence_params *params, uint32_t context,
-                              struct queue *inbox, _Atomic uint32_t *waiting)
+                              struct queue *inbox, struct door *door)
 {
     const uint32_t prompt_n = (uint32_t)params->tokens_n, room = context - prompt_n;
     const uint32_t capacity = prompt_n + (params->max_tokens < room ? params->max_tokens : room);
@@ -18,8 +18,8 @@ struct sequence *sequence_new(const struct sequence_params *params, uint32_t con
     if (!sequence)
         return NULL;
     *sequence = (struct sequence){
-        .params = *params, .inbox = inbox, .waiting = waiting, .prompt_n = prompt_n,
-        .n = prompt_n, .capacity = capacity, .submitted_ns = clock_ns(),
+        .params = *params, .inbox = inbox, .door = door, .prompt_n = prompt_n, .n = prompt_n,
+        .capacity = capacity, .submitted_ns = clock_ns(),
     };
     sequence->params.tokens = NULL;
     memcpy(sequence->ids, params->tokens, prompt_n * sizeof *sequence->ids);
@@ -31,6 +31,19 @@ struct sequence *sequence_new(const struct sequence_params *params, uint32_t con
 static double ms_between(uint64_t from, uint64_t to)
 {
     return (double)(to - from) / 1e6;
+}
+
+static void leave_door(struct sequence *sequence, double waited_ms)
+{
+    door_leave(sequence->door, sequence->params.owner, sequence->params.rank, sequence->prompt_n,
+               waited_ms);
+}
+
+void sequence_start(struct sequence *sequence)
+{
+    sequence->started = true;
+    sequence->started_ns = clock_ns();
+    leave_door(sequence, ms_between(sequence->submitted_ns, sequence->started_ns));
 }
 
 void sequence_end(struct sequence *sequence, enum sequence_end end, const struct err *error)
@@ -51,7 +64,7 @@ void sequence_end(struct sequence *sequence, enum sequence_end end, const struct
     if (error)
         result.error = *error;
     if (!sequence->started)
-        atomic_fetch_sub(sequence->waiting, 1);
+        leave_door(sequence, -1);
     atomic_store(&sequence->done, true);
     sequence->params.on_done(sequence->params.context, &result);
     buf_release(&tail);

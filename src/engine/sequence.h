@@ -16,6 +16,8 @@
 
 #include "base/queue.h"
 #include "engine/detokenizer.h"
+#include "engine/door.h"
+#include "engine/fairness.h"
 #include "engine/kvcache.h"
 #include "engine/sampler.h"
 #include "pensieve/engine.h"
@@ -23,12 +25,13 @@
 struct sequence {
     struct sequence_params params;      /* tokens is NULL: ids has them */
     struct queue *inbox;                /* the engine's; kicked when a flag should be seen */
-    _Atomic uint32_t *waiting;          /* the engine's count of sequences that never ran yet */
+    struct door *door;                  /* it has a place there until it is admitted first */
     _Atomic bool cancelled, paused, done, released;
 
     /* The engine thread's. */
     uint64_t serial;                    /* age: the scheduler's order of arrival */
     struct sequence *older, *newer;     /* neighbours in one of the scheduler's lists */
+    struct fair_ticket ticket;
     bool held;                          /* paused, as read at the beginning of the step */
     bool started;                       /* was admitted once */
     struct kv_table table;
@@ -36,16 +39,20 @@ struct sequence {
     struct detokenizer detokenizer;
     uint32_t prompt_n, cached_n, output_n;
     uint32_t rows_n;                    /* its part in this step */
+    bool considered;                    /* had its turn to take prompt rows in this step */
+    uint64_t passed;                    /* tokens of those that were let in before it */
     float *logits;                      /* of its last row in this step, NULL if not wanted */
     uint64_t submitted_ns, started_ns, first_token_ns;
     uint32_t n, capacity;
     int32_t ids[];                      /* the prompt, then what was sampled */
 };
 
-/* Copies the prompt. The caller has checked the parameters; room is kept for outputs up to the
- * context. NULL: no memory. */
+/* Copies the prompt. The caller has checked the parameters, and taken the place at the door; room is
+ * kept for outputs up to the context. NULL: no memory. */
 struct sequence *sequence_new(const struct sequence_params *params, uint32_t context,
-                              struct queue *inbox, _Atomic uint32_t *waiting);
+                              struct queue *inbox, struct door *door);
+/* It is admitted, for the first time. */
+void sequence_start(struct sequence *sequence);
 /* The last act: reports the end and lets go. The pages are given back already. */
 void sequence_end(struct sequence *sequence, enum sequence_end end, const struct err *error);
 

@@ -47,8 +47,10 @@ struct bench {
     struct kv_cache *cache;
     struct scheduler *scheduler;
     struct queue *inbox;
-    _Atomic uint32_t waiting;
+    struct door *door;
     struct run runs[RUNS_MAX];
+    uint64_t owner, flow;               /* of those that start now */
+    enum sequence_rank rank;
     uint32_t steps, rows, rows_most, prefill_most, sequences_most;
 };
 
@@ -130,13 +132,13 @@ static struct bench *bench_new(uint32_t pages)
     bench->scheduler = scheduler_new(&options, &err);
     assert_non_null(bench->scheduler);
     bench->inbox = queue_new(1, NULL, NULL);
+    bench->door = door_new(2 * RUNS_MAX);
     return bench;
 }
 
 static void bench_free(struct bench *bench)
 {
     assert_int_equal(kv_cache_counts(bench->cache).used, 0);
-    assert_int_equal(bench->waiting, 0);
     assert_int_equal(scheduler_stats(bench->scheduler).running, 0);
     for (int i = 0; i < RUNS_MAX; i++)
         if (bench->runs[i].sequence) {
@@ -146,6 +148,7 @@ static void bench_free(struct bench *bench)
     scheduler_free(bench->scheduler);
     kv_cache_free(bench->cache);
     queue_free(bench->inbox);
+    door_free(bench->door);             /* asserts that nobody waits */
     free(bench);
 }
 
@@ -167,11 +170,11 @@ static struct run *start(struct bench *bench, int i, uint32_t prompt_n, uint32_t
     }
     const struct sequence_params params = {
         .tokens = run->prompt, .tokens_n = prompt_n, .max_tokens = max_tokens,
-        .sampling = {.temperature = 0, .top_p = 1}, .context = run,
-        .on_token = on_token, .on_done = on_done,
+        .sampling = {.temperature = 0, .top_p = 1}, .owner = bench->owner, .flow = bench->flow,
+        .rank = bench->rank, .context = run, .on_token = on_token, .on_done = on_done,
     };
-    bench->waiting++;
-    run->sequence = sequence_new(&params, CONTEXT, bench->inbox, &bench->waiting);
+    assert_true(door_enter(bench->door, params.owner, params.rank, prompt_n, NULL));
+    run->sequence = sequence_new(&params, CONTEXT, bench->inbox, bench->door);
     scheduler_add(bench->scheduler, run->sequence);
     return run;
 }
@@ -313,6 +316,138 @@ static void test_prefix_of_one_under_way(void **state)
         check_run(&bench->runs[i]);
     for (int i = 1; i < 6; i++)
         assert_int_equal(bench->runs[i].result.cached_tokens, 384);
+    bench_free(bench);
+}
+
+/* A leader that goes, or halts, leaves what it has done; those behind go on from there. So nothing is
+ * computed twice but what follows the last full page. */
+static void test_leader_goes(void **state)
+{
+    for (int way = 0; way < 3; way++) {
+        struct bench *bench = bench_new(64);
+        for (int i = 0; i < 4; i++) {
+            bench->flow = way == 2 ? (uint64_t)i + 1 : 0;
+            bench->rank = way == 2 ? (enum sequence_rank)(3 - i) : RANK_MAIN;
+            start(bench, i, 400, 1, 1, 400);
+            if (i == 0)
+                scheduler_step(bench->scheduler);
+        }
+        scheduler_step(bench->scheduler);
+        scheduler_step(bench->scheduler);
+        if (way == 0)
+            sequence_cancel(bench->runs[0].sequence);
+        if (way == 1)
+            sequence_pause(bench->runs[0].sequence);
+        run_all(bench);
+        sequence_resume(bench->runs[0].sequence);
+        run_all(bench);
+        for (int i = way == 0; i < 4; i++)
+            check_run(&bench->runs[i]);
+        assert_int_equal(bench->rows, 384 + (way == 0 ? 3 : 4) * 16);
+        bench_free(bench);
+    }
+}
+
+static uint32_t steps_until_done(struct bench *bench, const struct run *run)
+{
+    const uint32_t before = bench->steps;
+
+    while (!run->done)
+        assert_true(scheduler_step(bench->scheduler));
+    return bench->steps - before;
+}
+
+/* Behind a prompt of many chunks, a short one waits for one chunk, whoever asks; and one that decodes
+ * has a token in every step meanwhile. */
+static void test_short_prompt_passes(void **state)
+{
+    for (int rank = 0; rank < SEQUENCE_RANKS; rank++) {
+        struct bench *bench = bench_new(64);
+        struct run *decoding = start(bench, 0, 10, 400, 20, 0);
+        scheduler_step(bench->scheduler);
+        bench->owner = 1;
+        bench->flow = 1;
+        struct run *longer = start(bench, 1, 500, 1, 21, 0);
+        scheduler_step(bench->scheduler);
+        bench->owner = rank % 2 ? 2 : 1;
+        bench->flow = 2;
+        bench->rank = (enum sequence_rank)rank;
+        struct run *shorter = start(bench, 2, 30, 1, 22, 0);
+        const uint32_t out_n = decoding->out_n;
+        const uint32_t steps = steps_until_done(bench, shorter);
+        assert_true(steps <= 2);
+        assert_false(longer->done);
+        assert_true(decoding->done || decoding->out_n == out_n + steps);
+        run_all(bench);
+        for (int i = 0; i < 3; i++)
+            check_run(&bench->runs[i]);
+        bench_free(bench);
+    }
+}
+
+/* Two keys, one with ten prompts: the other's single one is done after as many rows of the first. */
+static void test_owners_share(void **state)
+{
+    struct bench *bench = bench_new(128);
+
+    bench->owner = 1;
+    for (int i = 0; i < 10; i++)
+        start(bench, i, 4 * CHUNK, 1, 30 + (uint64_t)i, 0);
+    scheduler_step(bench->scheduler);
+    bench->owner = 2;
+    struct run *other = start(bench, 10, 4 * CHUNK, 1, 50, 0);
+    assert_true(steps_until_done(bench, other) <= 8);
+    run_all(bench);
+    for (int i = 0; i <= 10; i++)
+        check_run(&bench->runs[i]);
+    bench_free(bench);
+}
+
+/* Without pages for all, the least urgent give theirs up, also to let a more urgent one in. */
+static void test_preemption_by_rank(void **state)
+{
+    struct bench *bench = bench_new(CONTEXT / KV_PAGE + 1);
+
+    bench->rank = RANK_BATCH;
+    for (int i = 0; i < 4; i++)
+        start(bench, i, 100, 250, 70 + (uint64_t)i, 0);
+    for (int i = 0; i < 12; i++)
+        scheduler_step(bench->scheduler);
+    bench->rank = RANK_MAIN;
+    struct run *urgent = start(bench, 4, 300, 100, 80, 0);
+    bench->rank = RANK_AGENT;
+    struct run *helper = start(bench, 5, 200, 150, 81, 0);
+    const uint32_t alone = 5 + 100;
+    assert_in_range(steps_until_done(bench, urgent), 1, alone + 10);
+    assert_true(scheduler_stats(bench->scheduler).preemptions > 0);
+    run_all(bench);
+    check_run(helper);
+    for (int i = 0; i < 5; i++)
+        check_run(&bench->runs[i]);
+    bench_free(bench);
+}
+
+/* One that needs most of the memory is passed by small ones for a while, not for ever. */
+static void test_large_one_gets_in(void **state)
+{
+    struct bench *bench = bench_new(CONTEXT / KV_PAGE + 1);
+    int n = 0;
+
+    for (; n < 6; n++)
+        start(bench, n, 64, 60, 90 + (uint64_t)n, 0);
+    scheduler_step(bench->scheduler);
+    struct run *large = start(bench, n++, 450, 5, 99, 0);
+    while (!large->done && n < RUNS_MAX) {
+        start(bench, n, 64, 60, 100 + (uint64_t)n, 0);
+        n++;
+        for (int i = 0; i < 20; i++)
+            scheduler_step(bench->scheduler);
+    }
+    assert_in_range(n, 10, 30);
+    assert_true(large->done);
+    run_all(bench);
+    for (int i = 0; i < n; i++)
+        check_run(&bench->runs[i]);
     bench_free(bench);
 }
 
@@ -478,6 +613,9 @@ static void test_random_days(void **state)
             const int i = n ? (int)(rng_next(&rng) % (uint64_t)n) : 0;
             if (dice == 0 || n == 0) {
                 const uint32_t prompt_n = 1 + (uint32_t)(rng_next(&rng) % 400);
+                bench->owner = rng_next(&rng) % 3;
+                bench->flow = rng_next(&rng) % 4;
+                bench->rank = (enum sequence_rank)(rng_next(&rng) % SEQUENCE_RANKS);
                 start(bench, n, prompt_n, (uint32_t)(rng_next(&rng) % 200), rng_next(&rng) % 4,
                       (uint32_t)(rng_next(&rng) % 400));
                 n++;
@@ -529,6 +667,11 @@ int main(void)
         cmocka_unit_test(test_stop),
         cmocka_unit_test(test_prefix_is_shared),
         cmocka_unit_test(test_prefix_of_one_under_way),
+        cmocka_unit_test(test_leader_goes),
+        cmocka_unit_test(test_short_prompt_passes),
+        cmocka_unit_test(test_owners_share),
+        cmocka_unit_test(test_preemption_by_rank),
+        cmocka_unit_test(test_large_one_gets_in),
         cmocka_unit_test(test_memory_runs_out),
         cmocka_unit_test(test_preempted_counts_once),
         cmocka_unit_test(test_pause),

@@ -1,0 +1,21 @@
+/* pace.h - how long steps take on this machine, learned from those that were: so that prompts are
+ * computed in pieces that don't hold up the tokens of others for longer than is wanted. */
+#ifndef PENSIEVE_ENGINE_PACE_H
+#define PENSIEVE_ENGINE_PACE_H
+
+#include <stdint.h>
+
+/* Zeroed: nothing known. */
+struct pace {
+    double decode_s;            /* of a step that only decodes */
+    double row_s;               /* what each prompt row adds to one */
+};
+
+void pace_learn(struct pace *pace, uint32_t prompt_rows, uint32_t decode_rows, double seconds);
+/* Prompt rows that fit into a step of so many seconds beside decoding: at least PACE_ROWS_MIN, below
+ * which reading the weights is most of the cost; UINT32_MAX while nothing is known. */
+uint32_t pace_rows(const struct pace *pace, double seconds);
+
+enum { PACE_ROWS_MIN = 32 };
+
+#endif
