@@ -7,13 +7,9 @@
 
 #include <stddef.h>
 
-struct glue_template;
+#include "pensieve_text.h"
 
-/* Bytes that belong to Rust until glue_text_free. */
-struct glue_text {
-    char *s;
-    size_t n;
-};
+struct glue_template;
 
 enum glue_result {
     GLUE_OK,
@@ -35,7 +31,5 @@ void glue_template_free(struct glue_template *tmpl);            /* NULL is allow
 enum glue_result glue_template_render(const struct glue_template *tmpl, const char *context,
                                       size_t context_n, size_t output_max, glue_clock *clock,
                                       void *clock_context, struct glue_text *out);
-
-void glue_text_free(struct glue_text *text);
 
 #endif

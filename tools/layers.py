@@ -14,7 +14,7 @@ import sys
 ROOMS = {
     "base": ((), ("yyjson", "sanitizer")),
     "kernels": (("base",), ("cpu",)),
-    "engine": (("base", "kernels", "pensieve"), ("pcre2", "utf8proc")),
+    "engine": (("base", "kernels", "pensieve"), ("pcre2", "utf8proc", "grammar")),
     "api": (("base",), ("yyjson",)),
     "chat": (("base", "api", "pensieve"), ("yyjson", "glue")),
     "backend": (("base", "api", "chat", "pensieve"), ("uv",)),
@@ -34,6 +34,7 @@ LIBRARIES = {
     "curl": ("curl/curl.h",),
     "crypto": ("openssl/evp.h",),
     "glue": ("pensieve_glue.h",),
+    "grammar": ("pensieve_grammar.h",),
     "sanitizer": ("sanitizer/asan_interface.h", "sanitizer/lsan_interface.h"),
 }
 

@@ -75,6 +75,14 @@ pub enum Lost {
 
 /// Runs work on a thread of its own, with a deep stack and at most so many bytes in use.
 pub fn run<T: Send + 'static>(bytes_max: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Lost> {
+    run_measured(bytes_max, work).map(|(result, _)| result)
+}
+
+/// The same, with how many bytes the result has in use.
+pub fn run_measured<T: Send + 'static>(
+    bytes_max: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<(T, usize), Lost> {
     let budget = Arc::new(Budget {
         left: AtomicIsize::new(isize::try_from(bytes_max).unwrap_or(isize::MAX)),
         spent: AtomicBool::new(false),
@@ -87,7 +95,8 @@ pub fn run<T: Send + 'static>(bytes_max: usize, work: impl FnOnce() -> T + Send 
             BUDGET.with(|cell| cell.set(Arc::as_ptr(&theirs)));
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
             BUDGET.with(|cell| cell.set(std::ptr::null()));
-            let _ = sender.send(result);
+            let used = bytes_max as isize - theirs.left.load(Relaxed);
+            let _ = sender.send(result.map(|result| (result, used.max(0) as usize)));
         })
         .map_err(|error| Lost::NoThread(error.to_string()))?;
     let end = Instant::now() + Duration::from_secs(SECONDS_MAX);

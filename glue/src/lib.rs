@@ -1,8 +1,11 @@
-//! The C ABI of pensieve_glue.h. Nothing here may unwind into C: a panic becomes an error.
+//! The C ABI of pensieve_glue.h; grammar_abi.rs is that of pensieve_grammar.h. Nothing here may unwind into C: a panic becomes an error.
 
 mod budget;
+mod grammar;
+mod grammar_abi;
 mod json;
 mod python;
+mod schema;
 mod source;
 mod template;
 

@@ -85,6 +85,45 @@ struct str engine_token_text(const struct engine *engine, int32_t id, bool contr
 /* [any] Whether the token ends the model's turn. */
 bool engine_token_ends(const struct engine *engine, int32_t id);
 
+/* ---- constraints: what a sequence may say ---- */
+
+enum grammar_language { GRAMMAR_JSON_SCHEMA, GRAMMAR_LARK, GRAMMAR_REGEX };
+
+/* One grammar of a set. Lark is llguidance's variant of it: a control token is <|its_name|>, another
+ * part is @its_name. */
+struct grammar_part {
+    enum grammar_language language;
+    struct str name;            /* letters, digits, _ and -; may be "" in a set of one */
+    struct str text;            /* UTF-8 */
+};
+
+enum {
+    GRAMMAR_PARTS_MAX = 256,
+    GRAMMAR_BYTES_MAX = 1 << 20,        /* all texts of a set */
+};
+
+struct grammar_source {
+    const struct grammar_part *parts;   /* the answer begins in the first */
+    size_t parts_n;
+    /* Refuse a JSON Schema with a keyword that can't be enforced; else that keyword is left out. */
+    bool strict;
+    /* Set by engine_constraint_new: the tokenizer puts a space before a text's first word. */
+    bool spaced;
+};
+
+struct constraint;
+
+/* [any] May take milliseconds, or seconds for a hostile grammar: not for a thread that others wait
+ * for. Compiled grammars are kept by their content. *loosened (in the arena; arena NULL: not wanted):
+ * the keywords that were left out, as JSON pointers with the part's name before them if there are
+ * several parts, each ended by a newline; n == 0: all is enforced. ERR_INVALID: not a grammar, too
+ * big, unsatisfiable, or strict and not enforceable (the text names the place); ERR_OVERLOADED: no
+ * memory. Goes to the sequence with engine_submit, if that succeeds; otherwise constraint_free. */
+struct constraint *engine_constraint_new(struct engine *engine, struct arena *arena,
+                                         const struct grammar_source *source,
+                                         struct str *loosened, struct err *err);
+void constraint_free(struct constraint *constraint);    /* [any] NULL is allowed */
+
 struct sampling {
     float temperature;          /* 0: the most likely token, always the same one */
     float top_p;                /* 1: off */
@@ -131,6 +170,10 @@ struct sequence_params {
     uint64_t flow;              /* the owner's conversation it belongs to, so do an owner's flows;
                                    0: one of its own */
     enum sequence_rank rank;
+    /* NULL: anything may be said. Else tokens are chosen among those it allows, as freely as sampling
+     * says; the sequence ends END_TOKEN when it is complete. When the tokens that are left are just
+     * enough to complete it on a short way that is known, that way is taken. */
+    struct constraint *constraint;
     void *context;              /* of the callbacks */
     /* Each sampled token that is not an end token, with the characters it completes: valid UTF-8,
      * maybe none yet. false: stop here (SEQUENCE_STOPPED). */

@@ -11,7 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/constraint.h"
 #include "engine/door.h"
+#include "engine/grammars.h"
 #include "engine/kvcache.h"
 #include "engine/model.h"
 #include "engine/scheduler.h"
@@ -44,6 +46,7 @@ struct engine {
     struct kv_cache *cache;
     struct forward *forward;
     struct scheduler *scheduler;
+    struct grammars *grammars;
     struct queue *inbox;
     uint32_t sequences_max, queue_max;
     uint64_t kv_pages_total, kv_page_bytes;
@@ -210,7 +213,10 @@ static bool open_scheduler(struct engine *engine, const struct engine_options *o
     if (!engine->forward)
         return false;
     engine->scheduler = scheduler_new(&s, err);
-    return engine->scheduler != NULL;
+    if (!engine->scheduler)
+        return false;
+    engine->grammars = grammars_new(model_vocab(engine->model), s.model.tokens);
+    return engine->grammars || err_set(err, ERR_IO, "no memory for grammars");
 }
 
 static bool open_parts(struct engine *engine, const struct engine_options *options, struct err *err)
@@ -276,6 +282,7 @@ void engine_close(struct engine *engine)
     pool_free(engine->pool);
     queue_free(engine->inbox);
     door_free(engine->door);
+    grammars_free(engine->grammars);
     model_close(engine->model);
     free(engine);
 }
@@ -316,6 +323,28 @@ bool engine_token_ends(const struct engine *engine, int32_t id)
     const struct vocab *vocab = model_vocab(engine->model);
 
     return id >= 0 && (size_t)id < vocab_size(vocab) && vocab_is_end(vocab, id);
+}
+
+struct constraint *engine_constraint_new(struct engine *engine, struct arena *arena,
+                                         const struct grammar_source *given,
+                                         struct str *loosened, struct err *err)
+{
+    struct grammar_source source = *given;
+
+    source.spaced = vocab_decode(model_vocab(engine->model)) != DECODE_PLAIN;
+    struct grammar *grammar = grammars_take(engine->grammars, &source, err);
+    if (!grammar)
+        return NULL;
+    const struct str left_out = grammar_loosened(grammar);
+    if (source.strict && left_out.n) {
+        const char *end = memchr(left_out.s, '\n', left_out.n);
+        err_set(err, ERR_INVALID, "`%.*s` is not supported", (int)(end - left_out.s), left_out.s);
+        grammars_give_back(engine->grammars, grammar, false);
+        return NULL;
+    }
+    if (arena)
+        *loosened = arena_str(arena, left_out);
+    return constraint_new(engine->grammars, grammar, err);
 }
 
 static bool params_check(const struct engine *engine, const struct sequence_params *params,

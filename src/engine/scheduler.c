@@ -23,6 +23,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "engine/constraint.h"
 #include "engine/pace.h"
 
 /* Ordered by age. */
@@ -503,35 +504,105 @@ static uint32_t build_rows(struct scheduler *scheduler, uint32_t *prefill_rows)
     return rows_n;
 }
 
+static void fail(struct scheduler *scheduler, struct sequence *sequence, const struct err *error)
+{
+    finish(scheduler, &scheduler->running, sequence, SEQUENCE_FAILED, error);
+}
+
+/* Which token comes next: -1 and the error filled if there is none to be had. */
+static int32_t choose_token(struct scheduler *scheduler, struct sequence *sequence,
+                            struct err *error)
+{
+    const uint32_t tokens = scheduler->options.model.tokens;
+    struct constraint *constraint = sequence->params.constraint;
+
+    if (constraint && !constraint_mask(constraint, sequence->logits, tokens, error))
+        return -1;
+    const int32_t id = sampler_next(&sequence->sampler, sequence->logits, tokens,
+                                    scheduler->sampler_scratch);
+    if (id < 0)
+        err_set(error, ERR_INTERNAL, "the model gave no probabilities to choose a token by");
+    return id;
+}
+
+/* Hands a token's characters over. false: the reader has had enough. */
+static bool say(struct scheduler *scheduler, struct sequence *sequence, int32_t id)
+{
+    const struct scheduler_model *model = &scheduler->options.model;
+    const struct sequence_params *params = &sequence->params;
+
+    sequence->ids[sequence->n++] = id;
+    buf_reset(&scheduler->characters);
+    detokenizer_push(&sequence->detokenizer, model->text(model->context, id),
+                     &scheduler->characters);
+    return params->on_token(params->context, id, buf_view(&scheduler->characters));
+}
+
+static void count_output(struct scheduler *scheduler, struct sequence *sequence)
+{
+    if (sequence->output_n++ == 0)
+        sequence->first_token_ns = clock_ns();
+    fairness_output(&sequence->ticket);
+    scheduler->stats.output_tokens++;
+}
+
+/* How many tokens a sequence may still have. */
+static uint32_t room(const struct scheduler *scheduler, const struct sequence *sequence)
+{
+    const uint32_t budget = sequence->params.max_tokens - sequence->output_n;
+    const uint32_t context = scheduler->options.context - sequence->n;
+
+    return budget < context ? budget : context;
+}
+
+/* The short way to the end, which needs the model no more. */
+static void close_in_time(struct scheduler *scheduler, struct sequence *sequence)
+{
+    size_t n;
+    const uint32_t *ids = constraint_closing(sequence->params.constraint, &n);
+
+    for (size_t i = 0; i < n; i++) {
+        count_output(scheduler, sequence);
+        if (!say(scheduler, sequence, (int32_t)ids[i])) {
+            finish(scheduler, &scheduler->running, sequence, SEQUENCE_STOPPED, NULL);
+            return;
+        }
+    }
+    finish(scheduler, &scheduler->running, sequence, SEQUENCE_END_TOKEN, NULL);
+}
+
 /* The next token of a sequence whose last row has its logits. */
 static void advance(struct scheduler *scheduler, struct sequence *sequence)
 {
     const struct scheduler_model *model = &scheduler->options.model;
     const struct sequence_params *params = &sequence->params;
     struct list *list = &scheduler->running;
-    const int32_t id = sampler_next(&sequence->sampler, sequence->logits, model->tokens,
-                                    scheduler->sampler_scratch);
+    enum constraint_step step = CONSTRAINT_GOES_ON;
+    struct err error;
+    const int32_t id = choose_token(scheduler, sequence, &error);
 
     if (id < 0) {
-        struct err error;
-        err_set(&error, ERR_INTERNAL, "the model gave no probabilities to choose a token by");
-        finish(scheduler, list, sequence, SEQUENCE_FAILED, &error);
+        fail(scheduler, sequence, &error);
         return;
     }
-    if (sequence->output_n++ == 0)
-        sequence->first_token_ns = clock_ns();
-    fairness_output(&sequence->ticket);
-    scheduler->stats.output_tokens++;
-    if (model->is_end(model->context, id)) {
+    const bool end = model->is_end(model->context, id);
+    if (params->constraint && !end)
+        step = constraint_take(params->constraint, id, room(scheduler, sequence) - 1, &error);
+    if (step == CONSTRAINT_BROKEN) {
+        fail(scheduler, sequence, &error);
+        return;
+    }
+    if (step == CONSTRAINT_CLOSE) {
+        close_in_time(scheduler, sequence);
+        return;
+    }
+    count_output(scheduler, sequence);
+    if (end)
         finish(scheduler, list, sequence, SEQUENCE_END_TOKEN, NULL);
-        return;
-    }
-    sequence->ids[sequence->n++] = id;
-    buf_reset(&scheduler->characters);
-    detokenizer_push(&sequence->detokenizer, model->text(model->context, id),
-                     &scheduler->characters);
-    if (!params->on_token(params->context, id, buf_view(&scheduler->characters)))
+    else if (!say(scheduler, sequence, id))
         finish(scheduler, list, sequence, SEQUENCE_STOPPED, NULL);
+    else if (step == CONSTRAINT_COMPLETE)
+        finish(scheduler, list, sequence, SEQUENCE_END_TOKEN, NULL);
     else if (sequence->output_n == params->max_tokens)
         finish(scheduler, list, sequence, SEQUENCE_MAX_TOKENS, NULL);
     else if (sequence->n == scheduler->options.context)

@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "engine/constraint.h"
 
 struct sequence *sequence_new(const struct sequence_params *params, uint32_t context,
                               struct queue *inbox, struct door *door)
@@ -63,6 +64,8 @@ void sequence_end(struct sequence *sequence, enum sequence_end end, const struct
 
     if (error)
         result.error = *error;
+    constraint_free(sequence->params.constraint);
+    sequence->params.constraint = NULL;
     if (!sequence->started)
         leave_door(sequence, -1);
     atomic_store(&sequence->done, true);
