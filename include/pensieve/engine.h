@@ -29,6 +29,8 @@ struct engine_options {
     uint32_t context;           /* tokens a sequence may hold; 0: the model's own, or as much of it
                                  * as kv_bytes_max holds */
     uint32_t prefill_chunk;     /* prompt tokens a step at most; 0: the default (256) */
+    uint32_t step_ms;           /* while others write, a step takes so many prompt tokens as fit into
+                                 * about this time; 0: a chunk */
     uint32_t sequences_max;     /* in one step at most; 0: the default (64) */
     uint32_t queue_max;         /* waiting at most; 0: the default (256) */
     uint64_t kv_bytes_max;      /* all KV pages together; 0: engine_kv_default of one context */
@@ -182,7 +184,8 @@ struct sequence_params {
     void (*on_done)(void *context, const struct sequence_result *result);
 };
 
-/* [any] ERR_OVERLOADED: the queue is full or the engine is closing (nothing will be called then).
+/* [any] ERR_OVERLOADED: the queue is full or the engine is closing; ERR_RATE: three quarters of the
+ * queue are this owner's already (nothing will be called then). engine_stats says when to come again.
  * ERR_INVALID: an empty or too long prompt, a token out of range. */
 struct sequence *engine_submit(struct engine *engine, const struct sequence_params *params,
                                struct err *err);
@@ -197,9 +200,14 @@ void sequence_free(struct sequence *sequence);
 
 struct engine_stats {
     uint32_t queued, running, sequences_max, queue_max;
+    uint32_t queued_by[SEQUENCE_RANKS];         /* queued: their sum */
+    uint64_t admitted[SEQUENCE_RANKS];          /* since the start, and */
+    double waited_ms[SEQUENCE_RANKS];           /* how long they were queued, all together */
+    uint32_t retry_after_s;     /* until a place in the queue is free, as it looks now: 1 to 60 */
     uint64_t kv_pages_total, kv_pages_used, kv_pages_cached;    /* cached: kept but unreferenced */
     uint64_t kv_page_bytes;
     uint64_t prompt_tokens, cached_tokens, output_tokens;       /* since the start */
+    uint64_t prefill_tokens, preemptions;       /* computed of prompts, some again after these */
     double prefill_tps, decode_tps;     /* tokens a second over the last few seconds of such work */
 };
 void engine_stats(const struct engine *engine, struct engine_stats *stats);     /* [any] */

@@ -12,7 +12,7 @@ static const struct api_error errors[ERR_CODES] = {
     [ERR_THREAD] = {400, "invalid_request_error", THREAD_DETAILS},
     [ERR_ENCODING] = {400, "invalid_request_error",
                       "{\"error_code\":\"request_body_encoding_unsupported\"}"},
-    [ERR_AUTH] = {401, "authentication_error", NULL},
+    [ERR_AUTH] = {401, "authentication_error", NULL, true},
     [ERR_FORBIDDEN] = {403, "permission_error", NULL},
     [ERR_NOT_FOUND] = {404, "not_found_error", NULL},
     [ERR_METHOD] = {405, "invalid_request_error", NULL},
@@ -25,9 +25,9 @@ static const struct api_error errors[ERR_CODES] = {
     [ERR_TIMEOUT] = {504, "timeout_error", NULL},
     [ERR_OVERLOADED] = {529, "overloaded_error", NULL},
     [ERR_CANCELLED] = {499, "api_error", NULL},
-    [ERR_FORMAT] = {500, "api_error", NULL},
+    [ERR_FORMAT] = {500, "api_error", NULL, true},
     [ERR_IO] = {500, "api_error", NULL},
-    [ERR_USAGE] = {500, "api_error", NULL},
+    [ERR_USAGE] = {500, "api_error", NULL, true},
 };
 
 struct api_error api_error_of(enum err_code code)

@@ -10,6 +10,7 @@ struct api_error {
     int status;
     const char *type;           /* "invalid_request_error" */
     const char *details;        /* the JSON of error.details for a stable code; else NULL */
+    bool final;                 /* the status invites to try again, and it would be the same */
 };
 
 struct api_error api_error_of(enum err_code code);

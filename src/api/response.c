@@ -317,10 +317,11 @@ void message_writer_event(struct message_writer *writer, struct buf *out,
 
 void message_writer_keepalive(struct message_writer *writer, struct buf *out, bool content)
 {
-    if (!writer->request->stream || !writer->started || writer->ended)
+    if (!writer->request->stream || writer->ended)
         return;
-    if (!content) {
+    if (!content || !writer->started) {
         frame_ping(out);
+        writer->written = true;
         return;
     }
     if (!writer->open) {

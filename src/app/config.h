@@ -40,6 +40,7 @@ struct config {
     struct config_list models;          /* at least one */
     const char *models_dir, *model_id, *cpu;
     uint64_t threads, context, kv_memory, prefill_chunk, sequences_max, queue_max, seed;
+    uint64_t step_ms;
     struct config_list aliases;
     uint64_t memory_max, model_idle_ms;
     const char *sampling;

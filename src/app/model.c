@@ -43,6 +43,7 @@ struct engine *app_engine_open(const struct config *config, const char *path, ui
         .threads = app_threads(config),
         .context = context,
         .prefill_chunk = (uint32_t)config->prefill_chunk,
+        .step_ms = (uint32_t)config->step_ms,
         .sequences_max = (uint32_t)config->sequences_max,
         .queue_max = (uint32_t)config->queue_max,
         .kv_bytes_max = config->kv_memory,

@@ -24,6 +24,8 @@ typedef void gen_event_fn(void *context, const struct gen_event *event);
 /* error NULL: fine */
 typedef void count_fn(void *context, uint32_t input_tokens, const struct err *error);
 
+enum { BACKEND_RANKS = 4 };             /* main, agent, side, batch: the engine's */
+
 struct backend_status {
     bool ready;                         /* it can take requests; not: it has its model loaded */
     const char *state;                  /* "ready", "unloaded", "loading", "unloading" */
@@ -31,6 +33,13 @@ struct backend_status {
     const char *kind;                   /* "native" */
     const char *cpu;
     uint32_t queued, running, sequences_max, queue_max;
+    struct {
+        uint32_t queued;
+        uint64_t admitted;              /* since the model was loaded, and */
+        double waited_ms;               /* how long they were queued, all together */
+    } ranks[BACKEND_RANKS];
+    uint32_t retry_after_s;             /* for who is refused now; 0: not known */
+    uint64_t prefill_tokens, preemptions;
     uint64_t kv_bytes_total, kv_bytes_used, kv_bytes_cached;
     uint64_t prompt_tokens, cached_tokens, output_tokens;
     double prefill_tps, decode_tps;

@@ -572,6 +572,8 @@ static const struct resident_ops resident_ops = {
 
 /* ---- the backend ---- */
 
+_Static_assert((int)SEQUENCE_RANKS == (int)BACKEND_RANKS, "the engine's ranks are the status's");
+
 static void native_status(struct backend *backend, struct backend_status *status)
 {
     const struct native *native = native_of(backend);
@@ -591,6 +593,14 @@ static void native_status(struct backend *backend, struct backend_status *status
     status->running = stats.running;
     status->sequences_max = stats.sequences_max;
     status->queue_max = stats.queue_max;
+    for (int rank = 0; rank < BACKEND_RANKS; rank++) {
+        status->ranks[rank].queued = stats.queued_by[rank];
+        status->ranks[rank].admitted = stats.admitted[rank];
+        status->ranks[rank].waited_ms = stats.waited_ms[rank];
+    }
+    status->retry_after_s = stats.retry_after_s;
+    status->prefill_tokens = stats.prefill_tokens;
+    status->preemptions = stats.preemptions;
     status->kv_bytes_total = stats.kv_pages_total * stats.kv_page_bytes;
     status->kv_bytes_used = stats.kv_pages_used * stats.kv_page_bytes;
     status->kv_bytes_cached = stats.kv_pages_cached * stats.kv_page_bytes;

@@ -35,6 +35,7 @@ enum {
 struct published {
     _Atomic uint32_t running;
     _Atomic uint64_t kv_used, kv_cached, prompt_tokens, cached_tokens, output_tokens;
+    _Atomic uint64_t prefill_tokens, preemptions;
     _Atomic double prefill_tps, decode_tps;
 };
 
@@ -71,6 +72,8 @@ static void publish(struct engine *engine)
     atomic_store(&published->prompt_tokens, stats.prompt_tokens);
     atomic_store(&published->cached_tokens, stats.cached_tokens);
     atomic_store(&published->output_tokens, stats.output_tokens);
+    atomic_store(&published->prefill_tokens, stats.prefill_rows);
+    atomic_store(&published->preemptions, stats.preemptions);
     atomic_store(&published->prefill_tps, stats.prefill_tps);
     atomic_store(&published->decode_tps, stats.decode_tps);
 }
@@ -199,6 +202,7 @@ static bool open_scheduler(struct engine *engine, const struct engine_options *o
         },
         .cache = engine->cache,
         .context = engine->info.context,
+        .step_s = options->step_ms / 1e3,
         .variant_length = variant_length(engine, options->longrope),
     };
 
@@ -394,16 +398,23 @@ struct sequence *engine_submit(struct engine *engine, const struct sequence_para
     return sequence;
 }
 
+/* A place is free when one of those who wait begins: as long as the prompt of one takes. */
+static uint32_t retry_after_s(const struct door_stats *door, uint32_t queued, double prefill_tps)
+{
+    enum { LEAST = 1, MOST = 60 };
+    const double seconds = queued && prefill_tps > 0
+                               ? (double)door->waiting_tokens / queued / prefill_tps : LEAST;
+
+    return seconds < LEAST ? LEAST : seconds < MOST ? (uint32_t)ceil(seconds) : MOST;
+}
+
 void engine_stats(const struct engine *engine, struct engine_stats *stats)
 {
     const struct published *published = &engine->published;
     const struct door_stats door = door_stats(engine->door);
-    uint32_t queued = 0;
 
-    for (int rank = 0; rank < SEQUENCE_RANKS; rank++)
-        queued += door.waiting[rank];
     *stats = (struct engine_stats){
-        .queued = queued, .running = atomic_load(&published->running),
+        .running = atomic_load(&published->running),
         .sequences_max = engine->sequences_max, .queue_max = engine->queue_max,
         .kv_pages_total = engine->kv_pages_total, .kv_pages_used = atomic_load(&published->kv_used),
         .kv_pages_cached = atomic_load(&published->kv_cached),
@@ -411,7 +422,16 @@ void engine_stats(const struct engine *engine, struct engine_stats *stats)
         .prompt_tokens = atomic_load(&published->prompt_tokens),
         .cached_tokens = atomic_load(&published->cached_tokens),
         .output_tokens = atomic_load(&published->output_tokens),
+        .prefill_tokens = atomic_load(&published->prefill_tokens),
+        .preemptions = atomic_load(&published->preemptions),
         .prefill_tps = atomic_load(&published->prefill_tps),
         .decode_tps = atomic_load(&published->decode_tps),
     };
+    for (int rank = 0; rank < SEQUENCE_RANKS; rank++) {
+        stats->queued += door.waiting[rank];
+        stats->queued_by[rank] = door.waiting[rank];
+        stats->admitted[rank] = door.admitted[rank];
+        stats->waited_ms[rank] = door.waited_ms[rank];
+    }
+    stats->retry_after_s = retry_after_s(&door, stats->queued, stats->prefill_tps);
 }

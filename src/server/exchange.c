@@ -11,6 +11,7 @@
 
 #include "api/errors.h"
 #include "api/response.h"
+#include "backend/backend.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
@@ -19,7 +20,7 @@
 #include "server/state.h"
 #include "server/trace.h"
 
-enum { ARENA_FIRST_BYTES = 1024, HEAD_BYTES_MAX = 2048, RETRY_AFTER_S = 1 };
+enum { ARENA_FIRST_BYTES = 1024, HEAD_BYTES_MAX = 2048 };
 
 struct exchange *exchange_new(struct server *server, struct connection *connection,
                               const struct http_reader *head)
@@ -77,6 +78,16 @@ static void cors_headers(const struct exchange *ex, struct buf *head)
                  "access-control-max-age: 600\r\n");
 }
 
+/* Seconds, as the backend sees its queue; when there was no model in question, soon. */
+static uint32_t retry_after_s(const struct exchange *ex)
+{
+    struct backend_status status = {0};
+
+    if (ex->backend)
+        ex->backend->ops->status(ex->backend, &status);
+    return status.retry_after_s ? status.retry_after_s : 1;
+}
+
 static void start_head(struct exchange *ex, struct buf *head, int status)
 {
     char date[40];
@@ -91,8 +102,8 @@ static void start_head(struct exchange *ex, struct buf *head, int status)
     if (ex->allow)
         buf_printf(head, "allow: %s\r\n", ex->allow);
     if (status == 429 || status == 529)
-        buf_printf(head, "retry-after: %d\r\n", RETRY_AFTER_S);
-    if (status == 401)                          /* some clients would try ten times */
+        buf_printf(head, "retry-after: %u\r\n", retry_after_s(ex));
+    if (ex->final)                              /* some clients would try ten times */
         buf_cstr(head, "x-should-retry: false\r\n");
     ex->status = status;
 }
@@ -198,6 +209,7 @@ void exchange_fail(struct exchange *ex, const struct err *err)
     }
     const int status = ex->refusal_status ? ex->refusal_status : api_error_of(err->code).status;
     ex->streaming = false;
+    ex->final = api_error_of(err->code).final;
     buf_reset(&ex->out);
     api_error_body(&ex->out, err, ex->request_id);
     exchange_reply(ex, status, "application/json", buf_view(&ex->out));

@@ -54,6 +54,7 @@ struct exchange {
     int refusal_status;                         /* instead of the code's own, 0: that */
     struct err refusal;                         /* found in the head, told after the body */
     const char *allow;                          /* of a 405 */
+    bool final;                                 /* an error that trying again won't mend */
     struct str cors_origin;                     /* n == 0: no browser page asks */
     bool keep_alive, must_close, streaming, ended, gone, busy, dispatched;
 

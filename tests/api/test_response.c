@@ -291,12 +291,27 @@ static void test_keepalive_outside_the_stream(void **state)
     begin(&f, true);
     message_writer_keepalive(f.writer, &f.out, false);
     message_writer_keepalive(f.writer, &f.out, true);
-    assert_int_equal(f.out.n, 0);
+    wrote(&f, PING PING);               /* no message to put anything else into */
     started(&f);
     done(&f, STOP_END_TURN, "");
     buf_reset(&f.out);
     message_writer_keepalive(f.writer, &f.out, true);
     assert_int_equal(f.out.n, 0);
+    end(&f);
+}
+
+/* Once a ping is out there is no status left to tell an error by. */
+static void test_failed_after_a_ping(void **state)
+{
+    struct fixture f;
+    struct gen_event failed = {.type = GEN_FAILED};
+
+    begin(&f, true);
+    message_writer_keepalive(f.writer, &f.out, false);
+    wrote(&f, PING);
+    err_set(&failed.error, ERR_OVERLOADED, "full");
+    event(&f, failed);
+    assert_memory_equal(f.out.data, "event: error\n", 13);
     end(&f);
 }
 
@@ -544,6 +559,7 @@ int main(void)
         cmocka_unit_test(test_failure_before_the_first_byte),
         cmocka_unit_test(test_overflow_reaches_the_caller),
         cmocka_unit_test(test_keepalive_outside_the_stream),
+        cmocka_unit_test(test_failed_after_a_ping),
         cmocka_unit_test(test_keepalive_opens_the_block_early),
         cmocka_unit_test(test_early_block_is_closed),
         cmocka_unit_test(test_random_streams_are_well_formed),

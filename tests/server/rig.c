@@ -80,7 +80,7 @@ static void status(struct backend *backend, struct backend_status *out)
 
     *out = (struct backend_status){.ready = rig->ready, .kind = "rig", .cpu = "none",
                                    .running = (uint32_t)rig_alive(rig), .sequences_max = 8,
-                                   .queue_max = 16, .prefill_tps = 1.5};
+                                   .queue_max = 16, .prefill_tps = 1.5, .retry_after_s = 17};
 }
 
 static void free_backend(struct backend *backend)

@@ -78,6 +78,7 @@ static void test_failures(void **state)
     size_t asked = 0;
     static const struct { enum err_code code; const char *status, *type; } cases[] = {
         {ERR_INVALID, "400", "invalid_request_error"}, {ERR_OVERLOADED, "529", "overloaded_error"},
+        {ERR_RATE, "429", "rate_limit_error"}, {ERR_FORMAT, "500", "api_error"},
         {ERR_INTERNAL, "500", "api_error"}, {ERR_TIMEOUT, "504", "timeout_error"},
     };
 
@@ -93,7 +94,10 @@ static void test_failures(void **state)
             client_expect(&client, status);
             client_expect(&client, type);
             assert_true(client_has(&client, "content-type: application/json\r\n"));
-            assert_int_equal(client_has(&client, "retry-after: "), cases[i].code == ERR_OVERLOADED);
+            assert_int_equal(client_has(&client, "retry-after: 17\r\n"),
+                             cases[i].code == ERR_OVERLOADED || cases[i].code == ERR_RATE);
+            assert_int_equal(client_has(&client, "x-should-retry: false\r\n"),
+                             cases[i].code == ERR_FORMAT);
             client_forget(&client);
         }
     }
@@ -145,9 +149,14 @@ static void test_keepalive(void **state)
     rig_start(rig);
     client_open(&client, rig);
     client_post(&client, rig_stream_body);
-    rig_turn_ms(rig, 100);
+    rig_turn_ms(rig, 10);
     client_read(&client);
-    assert_int_equal(client.in.n, 0);           /* nothing before admission */
+    assert_int_equal(client.in.n, 0);           /* nothing before admission, while that is soon */
+    rig_turn_ms(rig, 100);
+    assert_true(client_has(&client, "HTTP/1.1 200 OK\r\n"));
+    assert_true(client_has(&client, "event: ping\n"));
+    assert_false(client_has(&client, "message_start"));
+    client_forget(&client);
     generation_start(rig_generation(rig, 0), 3);
     rig_turn_ms(rig, 150);
     client_read(&client);
@@ -165,6 +174,25 @@ static void test_keepalive(void **state)
     client_read(&client);
     assert_int_equal(client_times(&client, "event: ping\n"), 0);
     assert_int_equal(client_times(&client, "event: "), 20);
+    client_close(&client);
+}
+
+/* The head went out while the model was loaded: what fails then is told in the stream. */
+static void test_failure_after_a_ping(void **state)
+{
+    struct rig *rig = *state;
+    struct client client;
+
+    rig->options.ping_ms = 20;
+    rig_start(rig);
+    client_open(&client, rig);
+    client_post(&client, rig_stream_body);
+    client_expect(&client, "event: ping\n");
+    generation_fail(rig_generation(rig, 0), ERR_OVERLOADED, "full");
+    client_expect_end(&client);
+    assert_true(client_has(&client, "event: error\ndata: {\"type\":\"error\",\"error\":"
+                                    "{\"type\":\"overloaded_error\",\"message\":\"full\"}"));
+    assert_int_equal(client_times(&client, "HTTP/1.1 "), 1);
     client_close(&client);
 }
 
@@ -310,7 +338,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         BOTH(test_stream), BOTH(test_json), BOTH(test_failures), BOTH(test_failure_in_stream),
-        BOTH(test_refused_by_backend), BOTH(test_keepalive), BOTH(test_slow_reader),
+        BOTH(test_refused_by_backend), BOTH(test_keepalive), BOTH(test_failure_after_a_ping), BOTH(test_slow_reader),
         BOTH(test_slow_reader_alone), BOTH(test_count_tokens), BOTH(test_unknown_model),
         BOTH(test_many_streams),
     };

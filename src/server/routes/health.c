@@ -11,6 +11,18 @@
 #include "server/metrics.h"
 #include "server/state.h"
 
+static void put_ranks(struct buf *out, const struct backend_status *status)
+{
+    static const char *const names[BACKEND_RANKS] = {"main", "agent", "side", "batch"};
+
+    buf_cstr(out, "\"ranks\":{");
+    for (size_t i = 0; i < BACKEND_RANKS; i++)
+        buf_printf(out, "%s\"%s\":{\"queued\":%u,\"admitted\":%" PRIu64 ",\"waited_ms\":%.0f}",
+                   i ? "," : "", names[i], status->ranks[i].queued, status->ranks[i].admitted,
+                   status->ranks[i].waited_ms);
+    buf_printf(out, "},\"preemptions\":%" PRIu64 ",", status->preemptions);
+}
+
 static void put_backend(struct buf *out, const struct backend *backend,
                         const struct backend_status *status)
 {
@@ -24,13 +36,15 @@ static void put_backend(struct buf *out, const struct backend *backend,
                status->memory_bytes, status->kind ? status->kind : "",
                status->cpu ? status->cpu : "", status->queued, status->queue_max, status->running,
                status->sequences_max);
+    put_ranks(out, status);
     buf_printf(out,
                "\"kv_bytes\":{\"total\":%" PRIu64 ",\"used\":%" PRIu64 ",\"cached\":%" PRIu64 "},"
-               "\"tokens\":{\"prompt\":%" PRIu64 ",\"cached\":%" PRIu64 ",\"output\":%" PRIu64
+               "\"tokens\":{\"prompt\":%" PRIu64 ",\"cached\":%" PRIu64 ",\"computed\":%" PRIu64
+               ",\"output\":%" PRIu64
                ",\"prefill_tps\":%.1f,\"decode_tps\":%.1f}}",
                status->kv_bytes_total, status->kv_bytes_used, status->kv_bytes_cached,
-               status->prompt_tokens, status->cached_tokens, status->output_tokens,
-               status->prefill_tps, status->decode_tps);
+               status->prompt_tokens, status->cached_tokens, status->prefill_tokens,
+               status->output_tokens, status->prefill_tps, status->decode_tps);
 }
 
 bool health_get(struct exchange *ex, struct err *err)

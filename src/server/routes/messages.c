@@ -1,7 +1,8 @@
 /* messages.c - POST /v1/messages: one generation, answered as JSON or as an event stream.
  *
- * A stream's head goes out together with message_start, once the backend has admitted the request
- * and before it reads the prompt; what fails earlier keeps its status. */
+ * A stream's head goes out together with message_start, once the backend has counted the prompt's tokens
+ * and found a place in the queue, and before it computes any of it; what fails earlier keeps its status.
+ * Only a model that is still being loaded may take so long that the head goes first, with a ping. */
 #include "server/routes/routes.h"
 
 #include "api/response.h"
@@ -65,6 +66,8 @@ static void on_tick(struct exchange *ex)
 
     if (content || now - ex->sent_ms >= ex->server->options.ping_ms) {
         if (connection_backlog(ex->connection) == 0) {
+            if (!ex->streaming)
+                exchange_stream(ex);
             message_writer_keepalive(ex->writer, &ex->out, content);
             exchange_flush(ex);
         }
@@ -113,7 +116,7 @@ static void answer_event(struct exchange *ex, const struct gen_event *event)
     }
     if (event->type == GEN_STARTED)
         trace_prompt(ex->trace, event->prompt);
-    if (event->type == GEN_STARTED && stream)
+    if (event->type == GEN_STARTED && stream && !ex->streaming)
         exchange_stream(ex);
     message_writer_event(ex->writer, &ex->out, event);
     if (event->type == GEN_DONE) {
@@ -159,5 +162,11 @@ bool messages_post(struct exchange *ex, struct err *err)
     ex->ops = &ops;
     ex->generation = ex->backend->ops->generate(ex->backend, ex->arena, ex->request, on_event, ex,
                                                 err);
-    return ex->generation != NULL;
+    if (!ex->generation)
+        return false;
+    if (ex->request->stream) {
+        ex->sent_ms = ex->event_ms = uv_now(ex->server->loop);
+        schedule_tick(ex);
+    }
+    return true;
 }
