@@ -81,6 +81,30 @@ struct plain_range {
 bool engine_tokenize(const struct engine *engine, struct arena *arena, struct str text,
                      const struct plain_range *plain, size_t plain_n, bool add_bos,
                      struct tokens *out, struct err *err);
+/* A run of text bytes that stands for tokens known already. */
+struct given_range {
+    size_t begin, end;
+    const int32_t *ids;
+    size_t ids_n;
+};
+
+/* A text of which more is known. The ranges are sorted and disjoint among their kind. */
+struct known_text {
+    struct str text;
+    const struct plain_range *plain;
+    size_t plain_n;
+    const struct given_range *given;    /* no token reaches over the border of one */
+    size_t given_n;
+    const size_t *cuts;                 /* places whose position in tokens is wanted, any order */
+    size_t cuts_n;
+    bool add_bos;
+};
+/* [any] The same with given ranges: the text on each side of one is tokenised as if nothing stood
+ * behind it, or as the continuation of what stands before it. cut_tokens: [cuts_n], for each cut the
+ * longest beginning of the tokens that the text before it alone would give as well. */
+bool engine_tokenize_known(const struct engine *engine, struct arena *arena,
+                           const struct known_text *known, struct tokens *out,
+                           uint32_t *cut_tokens, struct err *err);
 /* [any] The bytes of one token (may be a part of a character); a control token gives n == 0 unless
  * `control` is set, then its spelling. An id out of range gives n == 0. */
 struct str engine_token_text(const struct engine *engine, int32_t id, bool control);

@@ -311,6 +311,13 @@ bool engine_tokenize(const struct engine *engine, struct arena *arena, struct st
                             err);
 }
 
+bool engine_tokenize_known(const struct engine *engine, struct arena *arena,
+                           const struct known_text *known, struct tokens *out,
+                           uint32_t *cut_tokens, struct err *err)
+{
+    return tokenizer_encode_known(model_vocab(engine->model), arena, known, out, cut_tokens, err);
+}
+
 struct str engine_token_text(const struct engine *engine, int32_t id, bool control)
 {
     const struct vocab *vocab = model_vocab(engine->model);

@@ -152,17 +152,17 @@ static struct str strip_right(struct str text)
     return text;
 }
 
-static bool prepends(const struct normalizer_step *step, struct str text, bool first)
+static bool prepends(const struct normalizer_step *step, struct str text, enum text_place place)
 {
-    if (text.n == 0)
+    if (text.n == 0 || place == PLACE_WITHIN)
         return false;
     if (step->kind == NORMALIZE_PREPEND)
         return true;
-    return !str_starts(text, step->to) && (first || step->kind == NORMALIZE_PREPEND_MISSING);
+    return !str_starts(text, step->to) && (place == PLACE_FIRST || step->kind == NORMALIZE_PREPEND_MISSING);
 }
 
 /* Whether out was written; otherwise *text alone has changed. */
-static bool step_run(const struct normalizer_step *step, struct str *text, bool first,
+static bool step_run(const struct normalizer_step *step, struct str *text, enum text_place place,
                      struct buf *out)
 {
     switch (step->kind) {
@@ -180,7 +180,7 @@ static bool step_run(const struct normalizer_step *step, struct str *text, bool 
     case NORMALIZE_PREPEND:
     case NORMALIZE_PREPEND_MISSING:
     case NORMALIZE_PREPEND_FIRST:
-        if (!prepends(step, *text, first))
+        if (!prepends(step, *text, place))
             return false;
         buf_str(out, step->to);
         buf_str(out, *text);
@@ -195,8 +195,9 @@ static bool step_run(const struct normalizer_step *step, struct str *text, bool 
     return false;
 }
 
-bool normalizer_run(const struct normalizer_steps *steps, struct str text, bool first,
-                    struct buf buffers[2], struct str *out, struct err *err)
+bool normalizer_run(const struct normalizer_steps *steps, struct str text,
+                    enum text_place place, struct buf buffers[2], struct str *out,
+                    struct err *err)
 {
     size_t next = 0;
 
@@ -204,7 +205,7 @@ bool normalizer_run(const struct normalizer_steps *steps, struct str text, bool 
         struct buf *buf = &buffers[next];
         buf_reset(buf);
         buf->ceiling = NORMALIZER_BYTES_MAX;
-        if (!step_run(&steps->list[i], &text, first, buf))
+        if (!step_run(&steps->list[i], &text, place, buf))
             continue;
         if (buf->overflow)
             return err_set(err, ERR_TOO_LARGE, "the prompt grows above %d bytes when it is "

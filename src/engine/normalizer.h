@@ -31,10 +31,13 @@ struct normalizer_steps {
 /* ERR_FORMAT: there are too many steps already, or a text of this one is too long. */
 bool normalizer_add(struct normalizer_steps *steps, struct normalizer_step step, struct err *err);
 
-/* text must be valid UTF-8, and so is what comes out. first: this is where the whole text begins.
+/* Where a text stands in the whole: nothing is prepended to one that only goes on. */
+enum text_place { PLACE_FIRST, PLACE_LATER, PLACE_WITHIN };
+
+/* text must be valid UTF-8, and so is what comes out.
  * *out is text itself or lies in one of the two buffers, until they are used again.
  * ERR_TOO_LARGE: it grew above NORMALIZER_BYTES_MAX. */
-bool normalizer_run(const struct normalizer_steps *steps, struct str text, bool first,
-                    struct buf buffers[2], struct str *out, struct err *err);
+bool normalizer_run(const struct normalizer_steps *steps, struct str text,
+                    enum text_place place, struct buf buffers[2], struct str *out, struct err *err);
 
 #endif

@@ -18,6 +18,10 @@ enum { SCRATCH_MIN = 256 };
 struct encoder {
     const struct vocab *vocab;
     const struct vocab_rules *rules;
+    const struct known_text *known;
+    const size_t *cuts;                 /* [cuts_n], the known text's */
+    uint32_t *cut_tokens;
+    size_t cuts_n;
     struct arena *scratch;              /* of the whole call */
     struct arena *word_scratch;         /* of one word */
     struct splitter *splitter;
@@ -194,11 +198,12 @@ static void encode_word(struct encoder *encoder, struct str word)
 /* ---- text ---- */
 
 /* Normalised text without spelled tokens. */
-static bool encode_words(struct encoder *encoder, struct str text, bool first, struct err *err)
+static bool encode_words(struct encoder *encoder, struct str text, enum text_place place,
+                         struct err *err)
 {
     struct str word;
 
-    if (!normalizer_run(&encoder->rules->prepare, text, first, encoder->prepared, &text, err))
+    if (!normalizer_run(&encoder->rules->prepare, text, place, encoder->prepared, &text, err))
         return false;
     splitter_start(encoder->splitter, text);
     for (;;) {
@@ -211,56 +216,127 @@ static bool encode_words(struct encoder *encoder, struct str text, bool first, s
 }
 
 /* Valid UTF-8 between spelled tokens: some more of those are looked for in the normalised text. */
-static bool encode_valid(struct encoder *encoder, struct str text, bool first, struct err *err)
+static bool encode_valid(struct encoder *encoder, struct str text, enum text_place place,
+                         struct err *err)
 {
     struct spelled_match match;
     size_t begin = 0;
 
-    if (!normalizer_run(&encoder->rules->normalize, text, first, encoder->normalized, &text, err))
+    if (!normalizer_run(&encoder->rules->normalize, text, place, encoder->normalized, &text, err))
         return false;
     struct spelled_walk walk = {.spelled = encoder->rules->spelled_normalized, .text = text};
     while (walk.spelled->n && spelled_next(&walk, &match)) {
         if (begin < match.begin && !encode_words(encoder, (struct str){text.s + begin,
-                                                 match.begin - begin}, first && !begin, err))
+                                                 match.begin - begin},
+                                                 begin ? PLACE_LATER : place, err))
             return false;
         emit(encoder, match.id);
         begin = match.end;
     }
     return begin == text.n || encode_words(encoder, (struct str){text.s + begin, text.n - begin},
-                                           first && !begin, err);
+                                           begin ? PLACE_LATER : place, err);
 }
 
-static bool encode_segment(struct encoder *encoder, struct str text, bool first, struct err *err)
+static bool encode_segment(struct encoder *encoder, struct str text, enum text_place place,
+                           struct err *err)
 {
     while (text.n) {
         const size_t valid = utf8_valid_prefix(text);
-        if (valid && !encode_valid(encoder, (struct str){text.s, valid}, first, err))
+        if (valid && !encode_valid(encoder, (struct str){text.s, valid}, place, err))
             return false;
         if (valid < text.n)
             encode_word(encoder, (struct str){text.s + valid, 1});
         const size_t done = valid < text.n ? valid + 1 : valid;
         text = (struct str){text.s + done, text.n - done};
-        first = false;
+        place = PLACE_LATER;
     }
     return true;
 }
 
-static bool encode_all(struct encoder *encoder, struct str text, const struct plain_range *plain,
-                       size_t plain_n, struct err *err)
+/* ---- cuts ---- */
+
+/* A token ends at this place of the text; such places come in order. */
+static void note_end(struct encoder *encoder, size_t at)
 {
-    struct spelled_walk walk = {.spelled = encoder->rules->spelled, .text = text, .plain = plain,
-                                .plain_n = plain_n};
+    for (size_t i = 0; i < encoder->cuts_n; i++)
+        if (encoder->cuts[i] >= at)
+            encoder->cut_tokens[i] = (uint32_t)encoder->n;
+}
+
+/* How many of the segment's tokens (from `first` on) its beginning alone would give as well. Normalising
+ * leaves no other way to tell which bytes a token stands for. */
+static bool measure(struct encoder *encoder, struct str beginning, enum text_place place,
+                    size_t first, uint32_t *tokens, struct err *err)
+{
+    const size_t end = encoder->n;
+    const bool ok = encode_segment(encoder, beginning, place, err);
+    size_t same = 0;
+
+    while (ok && first + same < end && end + same < encoder->n &&
+           encoder->ids[first + same] == encoder->ids[end + same])
+        same++;
+    encoder->n = end;
+    *tokens = (uint32_t)(first + same);
+    return ok;
+}
+
+static bool encode_between(struct encoder *encoder, size_t begin, size_t end,
+                           enum text_place place, struct err *err)
+{
+    const size_t first = encoder->n;
+    const char *text = encoder->known->text.s;
+
+    note_end(encoder, begin);
+    if (!encode_segment(encoder, (struct str){text + begin, end - begin}, place, err))
+        return false;
+    for (size_t i = 0; i < encoder->cuts_n; i++) {
+        const size_t cut = encoder->cuts[i];
+        if (cut > begin && cut < end &&
+            !measure(encoder, (struct str){text + begin, cut - begin}, place, first,
+                     &encoder->cut_tokens[i], err))
+            return false;
+    }
+    note_end(encoder, end);
+    return true;
+}
+
+/* The text up to a given range, or to the end. */
+static bool encode_run(struct encoder *encoder, size_t begin, size_t end, struct err *err)
+{
+    const struct known_text *known = encoder->known;
+    enum text_place place = begin ? PLACE_WITHIN : PLACE_FIRST;
+    struct spelled_walk walk = {.spelled = encoder->rules->spelled,
+                                .text = {known->text.s, end}, .plain = known->plain,
+                                .plain_n = known->plain_n, .at = begin, .done = begin};
     struct spelled_match match;
-    size_t begin = 0;
 
     while (spelled_next(&walk, &match)) {
-        if (begin < match.begin && !encode_segment(encoder, (struct str){text.s + begin,
-                                                   match.begin - begin}, !begin, err))
+        if (begin < match.begin && !encode_between(encoder, begin, match.begin, place, err))
             return false;
         emit(encoder, match.id);
+        note_end(encoder, match.end);
         begin = match.end;
+        place = PLACE_LATER;
     }
-    return encode_segment(encoder, (struct str){text.s + begin, text.n - begin}, !begin, err);
+    return begin == end || encode_between(encoder, begin, end, place, err);
+}
+
+static bool encode_all(struct encoder *encoder, struct err *err)
+{
+    const struct known_text *known = encoder->known;
+    size_t begin = 0;
+
+    note_end(encoder, 0);
+    for (size_t i = 0; i < known->given_n; i++) {
+        const struct given_range *given = &known->given[i];
+        if (!encode_run(encoder, begin, given->begin, err))
+            return false;
+        for (size_t k = 0; k < given->ids_n; k++)
+            emit(encoder, given->ids[k]);
+        begin = given->end;
+        note_end(encoder, begin);
+    }
+    return encode_run(encoder, begin, known->text.n, err);
 }
 
 static void encoder_release(struct encoder *encoder)
@@ -274,23 +350,25 @@ static void encoder_release(struct encoder *encoder)
     splitter_free(encoder->splitter);
 }
 
-bool tokenizer_encode(const struct vocab *vocab, struct arena *arena, struct str text,
-                      const struct plain_range *plain, size_t plain_n, bool add_bos,
-                      struct tokens *out, struct err *err)
+bool tokenizer_encode_known(const struct vocab *vocab, struct arena *arena,
+                            const struct known_text *known, struct tokens *out,
+                            uint32_t *cut_tokens, struct err *err)
 {
-    if (text.n > TOKENIZER_TEXT_BYTES_MAX)
+    if (known->text.n > TOKENIZER_TEXT_BYTES_MAX)
         return err_set(err, ERR_TOO_LARGE, "the prompt is %zu bytes long; at most %d are allowed",
-                       text.n, TOKENIZER_TEXT_BYTES_MAX);
-    struct encoder encoder = {.vocab = vocab, .rules = vocab_rules(vocab)};
+                       known->text.n, TOKENIZER_TEXT_BYTES_MAX);
+    struct encoder encoder = {.vocab = vocab, .rules = vocab_rules(vocab), .known = known,
+                              .cuts = known->cuts, .cuts_n = known->cuts_n,
+                              .cut_tokens = cut_tokens};
     encoder.splitter = splitter_new(encoder.rules->pretokenizer, err);
     if (!encoder.splitter)
         return false;
     encoder.scratch = arena_new(1 << 14);
     encoder.word_scratch = arena_new(1 << 14);
     encoder.bpe = (struct bpe){.vocab = vocab, .arena = encoder.scratch};
-    if (add_bos && vocab_adds_bos(vocab))
+    if (known->add_bos && vocab_adds_bos(vocab))
         emit(&encoder, vocab_bos(vocab));
-    const bool ok = encode_all(&encoder, text, plain, plain_n, err);
+    const bool ok = encode_all(&encoder, err);
     if (ok) {
         *out = (struct tokens){arena_array(arena, encoder.n, sizeof *out->ids), encoder.n};
         if (encoder.n)
@@ -298,4 +376,14 @@ bool tokenizer_encode(const struct vocab *vocab, struct arena *arena, struct str
     }
     encoder_release(&encoder);
     return ok;
+}
+
+bool tokenizer_encode(const struct vocab *vocab, struct arena *arena, struct str text,
+                      const struct plain_range *plain, size_t plain_n, bool add_bos,
+                      struct tokens *out, struct err *err)
+{
+    const struct known_text known = {.text = text, .plain = plain, .plain_n = plain_n,
+                                     .add_bos = add_bos};
+
+    return tokenizer_encode_known(vocab, arena, &known, out, NULL, err);
 }

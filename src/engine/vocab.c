@@ -269,7 +269,7 @@ static bool spelled_read(struct vocab *vocab, struct err *err)
             raw[raw_n++] = one;
             continue;
         }
-        ok = normalizer_run(&vocab->rules.normalize, one.text, true, buffers, &one.text, err) &&
+        ok = normalizer_run(&vocab->rules.normalize, one.text, PLACE_FIRST, buffers, &one.text, err) &&
              written_as(vocab, id, &one.text, err);
         if (one.text.n)
             normalized[normalized_n++] = one;

@@ -173,6 +173,65 @@ static void every_byte_comes_back(void **state)
     (void)state;
 }
 
+/* ---- given ranges and cuts ---- */
+
+/* The text alone would be [ab][abc][ab]...; a cut inside a token counts the whole ones before it. */
+static void given_ranges_are_taken_as_they_are_and_cuts_are_found(void **state)
+{
+    struct vocab *vocab = vocab_small(NULL);
+    struct arena *arena = arena_new(4096);
+    const int32_t ids[] = {vocab_byte(vocab, 'a'), vocab_byte(vocab, 'b'), vocab_byte(vocab, 'c')};
+    const struct given_range given = {2, 5, ids, 3};
+    const size_t cuts[] = {20, 0, 1, 2, 4, 5, 6, 7, 9, 17, 18};
+    static const uint32_t expected[] = {7, 0, 0, 1, 1, 4, 4, 5, 5, 6, 6};
+    static const char *const spelled[] = {"ab", "a", "b", "c", "ab", "<|im_end|>", "abc"};
+    enum { CUTS = sizeof cuts / sizeof *cuts };
+    const struct known_text known = {.text = STR("ababcab<|im_end|>abc"), .given = &given,
+                                     .given_n = 1, .cuts = cuts, .cuts_n = CUTS};
+    uint32_t found[CUTS];
+    struct tokens tokens;
+
+    assert_true(tokenizer_encode_known(vocab, arena, &known, &tokens, found, NULL));
+    assert_int_equal(tokens.n, 7);
+    for (size_t i = 0; i < tokens.n; i++)
+        assert_true(str_is(vocab_spelling(vocab, tokens.ids[i]), spelled[i]));
+    for (size_t i = 0; i < CUTS; i++)
+        assert_int_equal(found[i], expected[i]);
+    arena_free(arena);
+    vocab_free(vocab);
+    (void)state;
+}
+
+/* Cuts never change a token, and lie where the tokens' texts say; specials don't reach over a range. */
+static void cuts_change_nothing(void **state)
+{
+    static const struct str text = STR(" ab<|im_end|>> abcc\xe4\xbd\xa0 aab<think>\n\n  cc");
+    struct vocab *vocab = vocab_small(NULL);
+    struct arena *arena = arena_new(4096);
+    const struct tokens plain = encode(vocab, arena, text, NULL, 0);
+
+    for (size_t cut = 0; cut <= text.n; cut++) {
+        const struct known_text known = {.text = text, .cuts = &cut, .cuts_n = 1};
+        struct tokens tokens;
+        uint32_t found;
+        size_t bytes = 0;
+        assert_true(tokenizer_encode_known(vocab, arena, &known, &tokens, &found, NULL));
+        assert_int_equal(tokens.n, plain.n);
+        assert_memory_equal(tokens.ids, plain.ids, plain.n * sizeof *plain.ids);
+        for (uint32_t i = 0; i < found; i++)
+            bytes += vocab_spelling(vocab, tokens.ids[i]).n ? vocab_bytes(vocab, tokens.ids[i]).n
+                                                            : 0;
+        assert_true(bytes <= cut);
+        const struct given_range given = {cut, cut, NULL, 0};
+        const struct known_text split = {.text = text, .given = &given, .given_n = 1};
+        assert_true(tokenizer_encode_known(vocab, arena, &split, &tokens, NULL, NULL));
+        assert_true(str_equal(decode(vocab, arena, tokens), decode(vocab, arena, plain)));
+    }
+    arena_free(arena);
+    vocab_free(vocab);
+    (void)state;
+}
+
 static void bos_is_added_where_the_file_asks_for_it(void **state)
 {
     struct vocab *plain = vocab_small(NULL), *with = vocab_small_bos();
@@ -269,6 +328,8 @@ int main(void)
         cmocka_unit_test(what_no_token_writes_becomes_the_replacement_character),
         cmocka_unit_test(invalid_utf8_goes_byte_by_byte),
         cmocka_unit_test(every_byte_comes_back),
+        cmocka_unit_test(given_ranges_are_taken_as_they_are_and_cuts_are_found),
+        cmocka_unit_test(cuts_change_nothing),
         cmocka_unit_test(bos_is_added_where_the_file_asks_for_it),
         cmocka_unit_test(too_much_text_is_refused),
         cmocka_unit_test(cve_2025_52566_lengths_never_turn_negative),
