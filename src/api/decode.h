@@ -22,7 +22,6 @@
 
 enum {
     DECODE_FIELDS_MAX = 40,             /* rows of one table */
-    DECODE_MARKS_MAX = 4,               /* blocks with cache_control in one request */
 };
 
 /* Where in the body we are: a list from the value up to the root, on the callers' stacks. */
@@ -51,7 +50,7 @@ static inline struct path path_index(const struct path *parent, size_t index)
 }
 
 /* One cache_control, in the order of the prompt. */
-struct cache_mark {
+struct decode_mark {
     struct str path;                    /* without tags */
     bool hour;                          /* ttl 1h */
 };
@@ -60,7 +59,7 @@ struct decoder {
     struct arena *arena;
     const struct request_options *options;
     struct err *err;
-    struct cache_mark marks[DECODE_MARKS_MAX];
+    struct decode_mark marks[REQUEST_MARKS_MAX];
     size_t marks_n;                     /* counts on beyond the maximum */
 };
 

@@ -15,10 +15,24 @@ static bool is_billing_line(struct str text)
     return str_starts(text, STR("x-anthropic-billing-header:"));
 }
 
+static uint32_t seconds_of(struct raw_mark mark)
+{
+    return !mark.given ? 0 : mark.ttl == 1 ? REQUEST_SECONDS_1H : REQUEST_SECONDS_5M;
+}
+
 static struct content_block block_of(const struct raw_block *raw)
 {
     return (struct content_block){
-        .type = BLOCK_TEXT, .text = raw->text, .cache_control = raw->mark.given};
+        .type = BLOCK_TEXT, .text = raw->text, .cache_seconds = seconds_of(raw->mark)};
+}
+
+/* The top-level cache_control stands for one on the last block. */
+static void place_automatic(const struct raw_request *raw)
+{
+    struct raw_block *last = raw->mark.given ? request_last_cacheable(raw) : NULL;
+
+    if (last && !last->mark.given)
+        last->mark = raw->mark;
 }
 
 static void build_system(struct arena *arena, const struct raw_request *raw,
@@ -47,10 +61,13 @@ static void build_messages(struct arena *arena, const struct raw_request *raw,
     for (size_t m = 0; m < raw->messages.n; m++) {
         const struct raw_block *blocks = messages[m].content.items;
         for (size_t b = 0; b < messages[m].content.n; b++) {
-            if (blocks[b].kind->facts & (DROPPED | HOSTED))
-                continue;
             const enum role role = (enum role)messages[m].role;
             struct message *last = request->messages + request->messages_n - 1;
+            if (blocks[b].kind->facts & (DROPPED | HOSTED)) {
+                if (blocks[b].mark.given && request->messages_n)    /* nearest what is left */
+                    last->blocks[last->blocks_n - 1].cache_seconds = seconds_of(blocks[b].mark);
+                continue;
+            }
             if (request->messages_n == 0 || last->role != role) {
                 last = &request->messages[request->messages_n++];
                 *last = (struct message){.role = role, .blocks = next};
@@ -59,6 +76,14 @@ static void build_messages(struct arena *arena, const struct raw_request *raw,
             last->blocks_n++;
         }
     }
+}
+
+bool request_beta(const struct request_options *options, const char *beginning)
+{
+    for (size_t i = 0; i < options->betas_n; i++)
+        if (str_starts(options->betas[i], str_of(beginning)))
+            return true;
+    return false;
 }
 
 static const struct message_request *request_build(struct decoder *decoder,
@@ -79,9 +104,13 @@ static const struct message_request *request_build(struct decoder *decoder,
         .top_p = raw->top_p,
         .top_k = raw->top_k,
         .user_id = raw->metadata.user_id,
+        .caller = decoder->options->caller,
+        .has_tools = raw->tools.n > 0,
+        .has_format = raw->output_config.format || raw->output_format,
         .diagnostics = raw->diagnostics,
         .context_management = raw->context_management,
     };
+    place_automatic(raw);
     build_system(decoder->arena, raw, request);
     build_messages(decoder->arena, raw, request);
     if (request->messages_n == 0) {

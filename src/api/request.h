@@ -23,13 +23,26 @@ enum {
     REQUEST_MAX_TOKENS_MAX = INT32_MAX,
     REQUEST_TOOLS_MAX = 10000,
     REQUEST_USER_ID_CHARS_MAX = 256,
+    REQUEST_MARKS_MAX = 4,              /* blocks with cache_control */
+    REQUEST_SECONDS_5M = 300,
+    REQUEST_SECONDS_1H = 3600,
 };
 
 enum api_version { API_V23, API_V26 };          /* 2023-06-01, 2026-10-21 */
 
+/* Who asks, as the server knows it from key and headers. All zero: nobody in particular. */
+struct request_caller {
+    uint64_t owner;             /* of the key; 0: there are no keys to tell callers apart by */
+    uint64_t space;             /* what was computed for one space is found by the same one only */
+    struct str session, agent;  /* Claude Code's; n == 0: none */
+};
+
 /* What the headers say about how to read the body. */
 struct request_options {
     enum api_version version;
+    struct request_caller caller;
+    const struct str *betas;    /* anthropic-beta, one value each */
+    size_t betas_n;
     bool strict;                /* the hosted rules: unknown fields are errors */
     bool count_tokens;          /* max_tokens is not required, nothing is generated */
     /* In lax mode, called once for each unknown top-level key; may be NULL. */
@@ -44,7 +57,7 @@ enum block_type { BLOCK_TEXT };                 /* later issues add theirs */
 struct content_block {
     enum block_type type;
     struct str text;
-    bool cache_control;
+    uint32_t cache_seconds;     /* the prompt up to its end is to be kept; 0: nothing is said */
 };
 
 struct message {
@@ -68,9 +81,14 @@ struct message_request {
     double temperature, top_p;
     int64_t top_k;
     struct str user_id;                         /* metadata, n == 0: none */
+    struct request_caller caller;
+    bool has_tools, has_format;                 /* a side request of Claude Code shows by them */
     bool diagnostics;                           /* asked why the cache missed */
     bool context_management;                    /* asked for: answer that no edit was applied */
 };
+
+/* Whether a value of anthropic-beta begins with this: they end in a date. */
+bool request_beta(const struct request_options *options, const char *beginning);
 
 const struct message_request *request_decode(struct arena *arena, struct str body,
                                              const struct request_options *options,

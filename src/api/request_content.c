@@ -14,9 +14,20 @@ static const struct int_rule count = {0, INT64_MAX};
 
 static const char *const cache_types[] = {"ephemeral", NULL};
 static const char *const cache_ttls[] = {"5m", "1h", NULL};
+
+/* A beta of Claude Code: no effect, and unknown without its header. */
+static bool take_scope(struct decoder *decoder, const struct path *at, yyjson_val *value,
+                       const void *rule, void *out)
+{
+    if (decoder->options->strict && !request_beta(decoder->options, "prompt-caching-scope"))
+        return take_extra(decoder, at, value, rule, out);
+    return take_string(decoder, at, value, NULL, NULL);
+}
+
 static const struct field cache_fields[] = {
     {"type", take_enum, cache_types, REQUIRED, 0},
     {"ttl", take_enum, cache_ttls, 0, INTO(struct raw_mark, ttl)},
+    {"scope", take_scope, NULL, NULLABLE, 0},
 };
 static const struct shape cache_shape = {TABLE(cache_fields), false, NULL};
 
@@ -27,8 +38,8 @@ bool take_cache_control(struct decoder *decoder, const struct path *at, yyjson_v
 
     if (!take_object(decoder, at, value, &cache_shape, &mark))
         return false;
-    if (decoder->marks_n < DECODE_MARKS_MAX)
-        decoder->marks[decoder->marks_n] = (struct cache_mark){
+    if (decoder->marks_n < REQUEST_MARKS_MAX)
+        decoder->marks[decoder->marks_n] = (struct decode_mark){
             .path = path_text(decoder->arena, at, false), .hour = mark.ttl == 1};
     decoder->marks_n++;
     if (out)

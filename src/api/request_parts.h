@@ -101,6 +101,8 @@ take_fn take_tool_choice;       /* -> struct raw_choice */
 /* The rules that no single value shows. */
 bool request_check_messages(struct decoder *decoder, const struct raw_request *raw);
 bool request_check_cache(struct decoder *decoder, const struct raw_request *raw);
+/* Where the automatic breakpoint goes: the last block that can carry one. NULL: nowhere. */
+struct raw_block *request_last_cacheable(const struct raw_request *raw);
 bool request_check_options(struct decoder *decoder, const struct raw_request *raw);
 /* What is legal, but not offered by this server yet. */
 bool request_check_offered(struct decoder *decoder, const struct raw_request *raw);

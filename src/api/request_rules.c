@@ -155,14 +155,13 @@ bool request_check_messages(struct decoder *decoder, const struct raw_request *r
 
 /* ---- cache_control ---- */
 
-/* Where the automatic breakpoint goes: the last block that can carry one. NULL: nowhere. */
-static const struct raw_block *last_cacheable(const struct raw_request *raw)
+struct raw_block *request_last_cacheable(const struct raw_request *raw)
 {
     const struct raw_message *messages = raw->messages.items;
-    const struct raw_block *system = raw->system.items;
+    struct raw_block *system = raw->system.items;
 
     for (size_t m = raw->messages.n; m-- > 0;) {
-        const struct raw_block *blocks = messages[m].content.items;
+        struct raw_block *blocks = messages[m].content.items;
         for (size_t b = messages[m].content.n; b-- > 0;)
             if (blocks[b].kind->facts & CACHEABLE)
                 return &blocks[b];
@@ -172,7 +171,7 @@ static const struct raw_block *last_cacheable(const struct raw_request *raw)
 
 bool request_check_cache(struct decoder *decoder, const struct raw_request *raw)
 {
-    const struct raw_block *last = raw->mark.given ? last_cacheable(raw) : NULL;
+    const struct raw_block *last = raw->mark.given ? request_last_cacheable(raw) : NULL;
     size_t marks_n = decoder->marks_n;
 
     if (last && last->mark.given && last->mark.ttl != raw->mark.ttl)
@@ -181,15 +180,15 @@ bool request_check_cache(struct decoder *decoder, const struct raw_request *raw)
                            "with a different ttl");
     const bool one_more = last && !last->mark.given;
     marks_n += one_more;
-    if (marks_n > DECODE_MARKS_MAX)
+    if (marks_n > REQUEST_MARKS_MAX)
         return decode_fail(decoder, NULL,
                            "A maximum of %d blocks with cache_control may be provided. Found %zu.",
-                           DECODE_MARKS_MAX, marks_n);
+                           REQUEST_MARKS_MAX, marks_n);
     bool short_seen = false;
     for (size_t i = 0; i < marks_n; i++) {
         const bool automatic = one_more && i + 1 == marks_n;
-        const struct cache_mark mark =
-            automatic ? (struct cache_mark){STR("cache_control"), raw->mark.ttl == 1}
+        const struct decode_mark mark =
+            automatic ? (struct decode_mark){STR("cache_control"), raw->mark.ttl == 1}
                       : decoder->marks[i];
         if (mark.hour && short_seen)
             return decode_fail(decoder, NULL,

@@ -13,15 +13,15 @@ static bool print_prompt(const struct engine *engine, const struct chat_template
     struct request_options reading = {.version = API_V23, .count_tokens = true};
     const struct message_request *request = request_decode(arena, body, &reading, err);
     struct prompt prompt;
-    struct tokens tokens;
-    if (!request || !prompt_render(arena, request, tmpl, &prompt, err) ||
+    struct prompt_tokens tokens;
+    if (!request || !prompt_render(arena, request, tmpl, NULL, &prompt, err) ||
         !prompt_tokenize(arena, engine, &prompt, &tokens, err)) {
         return false;
     }
     fwrite(prompt.text.s, 1, prompt.text.n, stdout);
     fflush(stdout);
     fprintf(stderr, "%s%zu tokens\n", prompt.text.n && prompt.text.s[prompt.text.n - 1] != '\n'
-            ? "\n" : "", tokens.n);
+            ? "\n" : "", tokens.tokens.n);
     return true;
 }
 

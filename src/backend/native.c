@@ -46,7 +46,7 @@ struct preparation {
     const struct message_request *request;
     struct arena *arena;                /* of its own: the exchange's belongs to the loop */
     struct prompt prompt;
-    struct tokens tokens;
+    struct prompt_tokens tokens;
     bool ok;
     struct err error;
 };
@@ -113,8 +113,8 @@ static void prepare(uv_work_t *work)
     const struct native *native = preparation->native;
 
     preparation->ok =
-        prompt_render(preparation->arena, preparation->request, native->tmpl, &preparation->prompt,
-                      &preparation->error) &&
+        prompt_render(preparation->arena, preparation->request, native->tmpl, NULL,
+                      &preparation->prompt, &preparation->error) &&
         prompt_tokenize(preparation->arena, native->engine, &preparation->prompt,
                         &preparation->tokens, &preparation->error);
 }
@@ -338,7 +338,7 @@ static bool submit(struct generation *generation, struct err *err)
 {
     struct native *native = generation->native;
     const struct message_request *request = generation->request;
-    const struct tokens *tokens = &generation->preparation.tokens;
+    const struct tokens *tokens = &generation->preparation.tokens.tokens;
     const uint32_t maximum = engine_info(native->engine)->context - (request->max_tokens > 0);
 
     if (tokens->n > maximum)
@@ -465,7 +465,7 @@ static void counted(uv_work_t *work, int status)
 
     (void)status;                       /* nobody cancels it */
     arena_free(preparation->arena);
-    counting_end(counting, (uint32_t)preparation->tokens.n, ok ? NULL : &error);
+    counting_end(counting, (uint32_t)preparation->tokens.tokens.n, ok ? NULL : &error);
 }
 
 static bool native_count(struct backend *backend, struct arena *arena,

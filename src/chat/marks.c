@@ -4,8 +4,17 @@
 
 #include "base/utf8.h"
 
-/* U+FDD0 to U+FDD3: EF B7 90 to EF B7 93. */
-enum { MARK_BYTES = 3, MARK_OPEN = 0x90, MARK_CLOSE = 0x91, MARK_BREAK = 0x92, MARK_ESCAPE = 0x93 };
+/* U+FDD0 to U+FDD7: EF B7 90 to EF B7 97. */
+enum {
+    MARK_BYTES = 3,
+    MARK_OPEN = 0x90, MARK_CLOSE,       /* around the client's text */
+    MARK_BREAK,                         /* nothing; sets apart */
+    MARK_ESCAPE,                        /* the letter behind it stands for a mark in the text */
+    MARK_POINT,                         /* the digit behind it is the point's number */
+    MARK_REPLAY,                        /* opens a sampled answer; its number and a BREAK follow */
+    MARK_GIVEN, MARK_GIVEN_END,         /* in it: around what was sampled */
+    MARK_LAST = MARK_GIVEN_END,
+};
 
 static void put_mark(struct buf *out, int mark)
 {
@@ -21,7 +30,7 @@ static int mark_at(struct str s, size_t at)
         (unsigned char)s.s[at + 1] != 0xb7)
         return 0;
     const int last = (unsigned char)s.s[at + 2];
-    return last >= MARK_OPEN && last <= MARK_ESCAPE ? last : 0;
+    return last >= MARK_OPEN && last <= MARK_LAST ? last : 0;
 }
 
 static size_t leading_space(struct str text)
@@ -56,20 +65,53 @@ static size_t trailing_space(struct str text)
     return end;
 }
 
-void marks_put(struct buf *out, struct str text)
-{
-    const size_t begin = leading_space(text);
+/* A mark to go before the text's byte `at`, and the digit behind it, if it has one. */
+struct insert {
+    size_t at;
+    int mark;
+    char digit;
+};
 
-    if (begin == text.n) {
-        buf_str(out, text);
-        return;
+enum { INSERTS_MAX = MARKS_POINTS_MAX + 2 * REPLAY_PARTS_MAX };
+
+struct inserts {
+    struct insert list[INSERTS_MAX];    /* by place */
+    size_t n;
+};
+
+static void insert(struct inserts *inserts, struct insert what)
+{
+    size_t i = inserts->n++;
+
+    for (; i > 0 && inserts->list[i - 1].at > what.at; i--)
+        inserts->list[i] = inserts->list[i - 1];
+    inserts->list[i] = what;
+}
+
+static void insert_points(struct inserts *inserts, const struct marks_point *points, size_t n,
+                          size_t begin, size_t end)
+{
+    for (size_t i = 0; i < n && i < MARKS_POINTS_MAX; i++) {
+        const size_t at = points[i].at < begin ? begin : points[i].at < end ? points[i].at : end;
+        insert(inserts, (struct insert){at, MARK_POINT, (char)('0' + points[i].number)});
     }
-    const size_t end = trailing_space(text);
-    buf_append(out, text.s, begin);
-    put_mark(out, MARK_OPEN);
-    size_t copied = begin;
-    for (size_t at = begin; at < end; at++) {
-        const char c = text.s[at];
+}
+
+/* The bytes from begin to end, brackets set off, the client's own marks escaped. */
+static void put_text(struct buf *out, struct str text, size_t begin, size_t end,
+                     const struct inserts *inserts)
+{
+    size_t copied = begin, next = 0;
+
+    for (size_t at = begin; at <= end; at++) {
+        for (; next < inserts->n && inserts->list[next].at <= at; next++) {
+            buf_append(out, text.s + copied, at - copied);
+            copied = at;
+            put_mark(out, inserts->list[next].mark);
+            if (inserts->list[next].digit)
+                buf_char(out, inserts->list[next].digit);
+        }
+        const char c = at < end ? text.s[at] : '\0';
         const int mark = c == '\xef' ? mark_at(text, at) : 0;
         if (mark) {                             /* the client's own: as a letter after the escape */
             buf_append(out, text.s + copied, at - copied);
@@ -84,47 +126,216 @@ void marks_put(struct buf *out, struct str text)
         }
     }
     buf_append(out, text.s + copied, end - copied);
+}
+
+void marks_put(struct buf *out, struct str text, const struct marks_point *points, size_t points_n)
+{
+    const size_t begin = leading_space(text);
+    struct inserts inserts = {0};
+
+    if (begin == text.n) {
+        buf_str(out, text);
+        return;
+    }
+    const size_t end = trailing_space(text);
+    insert_points(&inserts, points, points_n, begin, end);
+    buf_append(out, text.s, begin);
+    put_mark(out, MARK_OPEN);
+    put_text(out, text, begin, end, &inserts);
     put_mark(out, MARK_CLOSE);
     buf_append(out, text.s + end, text.n - end);
 }
 
-bool marks_take(struct arena *arena, struct str rendered, struct prompt *out, struct err *err)
+void marks_put_replay(struct buf *out, struct str text, const struct marks_point *points,
+                      size_t points_n, const struct replay *replay, size_t number)
 {
-    char *text = arena_alloc(arena, rendered.n + 1);
-    size_t n = 0, plain_n = 0, plain_max = 0;
-    bool open = false, balanced = true;
+    struct inserts inserts = {0};
+    size_t at = 0;
 
-    for (size_t at = 0; at + MARK_BYTES <= rendered.n; at++)
-        plain_max += mark_at(rendered, at) == MARK_OPEN;
-    struct plain_range *plain = arena_array(arena, plain_max, sizeof *plain);
-    for (size_t at = 0; at < rendered.n; at++) {
-        const int mark = rendered.s[at] == '\xef' ? mark_at(rendered, at) : 0;
-        if (!mark) {
-            text[n++] = rendered.s[at];
+    insert_points(&inserts, points, points_n, 0, text.n);
+    for (size_t i = 0; i < replay->parts_n; at += replay->parts[i++].bytes) {
+        if (replay->parts[i].ids_n == 0)
             continue;
-        }
-        at += MARK_BYTES - 1;
-        if (mark == MARK_OPEN) {
-            balanced &= !open;
-            open = true;
-            plain[plain_n].begin = n;
-        } else if (mark == MARK_CLOSE) {
-            balanced &= open;
-            if (open)
-                plain[plain_n++].end = n;
-            open = false;
-        } else if (mark == MARK_ESCAPE) {
-            const int letter = at + 1 < rendered.n ? rendered.s[++at] - 'a' : -1;
-            balanced &= letter >= 0 && letter < 4;
-            text[n++] = '\xef';
-            text[n++] = '\xb7';
-            text[n++] = (char)(MARK_OPEN + (letter & 3));
-        }
+        insert(&inserts, (struct insert){at, MARK_GIVEN, '\0'});
+        insert(&inserts, (struct insert){at + replay->parts[i].bytes, MARK_GIVEN_END, '\0'});
     }
-    if (!balanced || open)
-        return err_set(err, ERR_INVALID,
-                       "the model's chat template cuts the text of messages, so that it can't be "
-                       "kept apart from control tokens");
-    *out = (struct prompt){.text = {text, n}, .plain = plain, .plain_n = plain_n};
-    return true;
+    put_mark(out, MARK_REPLAY);
+    buf_printf(out, "%zu", number);
+    put_mark(out, MARK_BREAK);
+    put_text(out, text, 0, text.n, &inserts);
+    put_mark(out, MARK_CLOSE);
+}
+
+/* ---- taking them out ---- */
+
+struct taking {
+    struct str in;
+    size_t at;
+    struct buf out;
+    const struct replay *const *replays;
+    size_t replays_n;
+    const struct replay *replay;        /* the open one */
+    size_t part;                        /* of it, the next */
+    bool open, given, balanced;
+    struct prompt *prompt;
+};
+
+/* The number that stands here, up to its end. */
+static size_t take_number(struct taking *taking)
+{
+    size_t number = 0;
+
+    for (; taking->at < taking->in.n && taking->in.s[taking->at] >= '0' &&
+           taking->in.s[taking->at] <= '9' && number < SIZE_MAX / 16; taking->at++)
+        number = number * 10 + (size_t)(taking->in.s[taking->at] - '0');
+    return number;
+}
+
+/* How the answer began when it was sampled, unless it stands there already. */
+static void take_lead(struct taking *taking, const struct replay_lead *lead)
+{
+    const struct prompt *prompt = taking->prompt;
+    const size_t border = prompt->plain_n ? prompt->plain[prompt->plain_n - 1].end : 0;
+    const struct str before = {taking->out.data + border, taking->out.n - border};
+
+    if (!str_ends(before, lead->drop) || (lead->drop.n == 0 && str_ends(before, lead->add)))
+        return;
+    taking->out.n -= lead->drop.n;
+    buf_str(&taking->out, lead->add);
+}
+
+static void take_open(struct taking *taking, const struct replay *replay)
+{
+    taking->balanced &= !taking->open;
+    if (replay)
+        take_lead(taking, &replay->lead);
+    taking->open = true;
+    taking->replay = replay;
+    taking->part = 0;
+    taking->prompt->plain[taking->prompt->plain_n].begin = taking->out.n;
+}
+
+static void take_close(struct taking *taking)
+{
+    taking->balanced &= taking->open && !taking->given;
+    if (taking->open)
+        taking->prompt->plain[taking->prompt->plain_n++].end = taking->out.n;
+    taking->open = false;
+    taking->replay = NULL;
+}
+
+/* The next part that was sampled. */
+static void take_given(struct taking *taking)
+{
+    const struct replay *replay = taking->replay;
+
+    while (replay && taking->part < replay->parts_n && replay->parts[taking->part].ids_n == 0)
+        taking->part++;
+    if (!replay || taking->given || taking->part == replay->parts_n) {
+        taking->balanced = false;
+        return;
+    }
+    const struct replay_part *part = &replay->parts[taking->part++];
+    taking->given = true;
+    taking->prompt->given[taking->prompt->given_n] = (struct given_range){
+        .begin = taking->out.n, .ids = part->ids, .ids_n = part->ids_n};
+}
+
+static void take_given_end(struct taking *taking)
+{
+    taking->balanced &= taking->given;
+    if (taking->given)
+        taking->prompt->given[taking->prompt->given_n++].end = taking->out.n;
+    taking->given = false;
+}
+
+static void take_point(struct taking *taking)
+{
+    struct prompt *prompt = taking->prompt;
+    const size_t number = taking->at < taking->in.n
+                              ? (unsigned char)taking->in.s[taking->at++] - (size_t)'0' : SIZE_MAX;
+
+    if (number >= PROMPT_POINTS_MAX) {
+        taking->balanced = false;
+        return;
+    }
+    for (size_t i = 0; i < prompt->points_n; i++)
+        if (prompt->points[i].number == number)
+            return;
+    prompt->points[prompt->points_n++] = (struct prompt_point){taking->out.n, (unsigned)number};
+}
+
+static void take_escape(struct taking *taking)
+{
+    const int letter = taking->at < taking->in.n ? taking->in.s[taking->at++] - 'a' : -1;
+
+    taking->balanced &= letter >= 0 && letter <= MARK_LAST - MARK_OPEN;
+    put_mark(&taking->out, MARK_OPEN + (letter & 7));
+}
+
+static void take_mark(struct taking *taking, int mark)
+{
+    size_t number;
+
+    switch (mark) {
+    case MARK_OPEN:
+        take_open(taking, NULL);
+        break;
+    case MARK_REPLAY:
+        number = take_number(taking);
+        taking->balanced &= number < taking->replays_n;
+        take_open(taking, number < taking->replays_n ? taking->replays[number] : NULL);
+        break;
+    case MARK_CLOSE:
+        take_close(taking);
+        break;
+    case MARK_GIVEN:
+        take_given(taking);
+        break;
+    case MARK_GIVEN_END:
+        take_given_end(taking);
+        break;
+    case MARK_POINT:
+        take_point(taking);
+        break;
+    case MARK_ESCAPE:
+        take_escape(taking);
+        break;
+    default:
+        break;
+    }
+}
+
+bool marks_take(struct arena *arena, struct str rendered, const struct replay *const *replays,
+                size_t replays_n, struct prompt *out, struct err *err)
+{
+    size_t opens = 0, givens = 0;
+
+    for (size_t at = 0; at + MARK_BYTES <= rendered.n; at++) {
+        const int mark = mark_at(rendered, at);
+        opens += mark == MARK_OPEN || mark == MARK_REPLAY;
+        givens += mark == MARK_GIVEN;
+    }
+    *out = (struct prompt){.plain = arena_array(arena, opens, sizeof *out->plain),
+                           .given = arena_array(arena, givens, sizeof *out->given)};
+    struct taking taking = {.in = rendered, .replays = replays, .replays_n = replays_n,
+                            .balanced = true, .prompt = out};
+    buf_reserve(&taking.out, rendered.n);
+    while (taking.at < rendered.n) {
+        const char *from = rendered.s + taking.at;
+        const char *next = memchr(from, '\xef', rendered.n - taking.at);
+        buf_append(&taking.out, from, next ? (size_t)(next - from) : rendered.n - taking.at);
+        taking.at = next ? (size_t)(next - rendered.s) : rendered.n;
+        const int mark = next ? mark_at(rendered, taking.at) : 0;
+        if (next && !mark)
+            buf_char(&taking.out, rendered.s[taking.at++]);
+        taking.at += mark ? MARK_BYTES : 0;
+        take_mark(&taking, mark);
+    }
+    out->text = arena_str(arena, buf_view(&taking.out));
+    buf_release(&taking.out);
+    return (taking.balanced && !taking.open && !taking.given) ||
+           err_set(err, ERR_INVALID,
+                   "the model's chat template cuts the text of messages, so that it can't be "
+                   "kept apart from control tokens");
 }

@@ -11,6 +11,8 @@
 struct chat_template {
     struct glue_template *glue;
     bool takes_system, takes_system_inside;
+    struct arena *arena;                /* of the lead */
+    struct replay_lead lead;
 };
 
 /* The words of Rust or of a template's author, as much as an error holds. */
@@ -78,6 +80,39 @@ static bool shows(const struct chat_template *tmpl, struct str context, const ch
     return at;
 }
 
+/* What stands behind the first probe-user: up to probe-assistant, or all. n == 0: not rendered so. */
+static struct str behind_user(const struct chat_template *tmpl, struct arena *arena,
+                              struct str context, bool told)
+{
+    struct str out;
+
+    if (!template_render(tmpl, arena, context, &out, NULL))
+        return (struct str){0};
+    const char *user = find(out, out.s, "probe-user");
+    const char *begin = user ? user + strlen("probe-user") : NULL;
+    const char *end = told ? find(out, begin, "probe-assistant") : out.s + out.n;
+    return begin && end ? (struct str){begin, (size_t)(end - begin)} : (struct str){0};
+}
+
+/* Compares how an answer begins when it is told again and when it is asked for. */
+static void try_lead(struct chat_template *tmpl)
+{
+    struct arena *arena = arena_new(1024);
+    const struct str told =
+        behind_user(tmpl, arena, PROBE(PROBE_USER "," PROBE_ASSISTANT "," PROBE_USER), true);
+    const struct str asked = behind_user(tmpl, arena, PROBE(PROBE_USER), false);
+    size_t same = 0;
+
+    while (same < told.n && same < asked.n && told.s[same] == asked.s[same])
+        same++;
+    while (same && same < told.n && ((unsigned char)told.s[same] & 0xc0) == 0x80)
+        same--;                         /* not inside a character */
+    const struct str drop = {told.s + same, told.n - same}, add = {asked.s + same, asked.n - same};
+    if (same && drop.n <= REPLAY_LEAD_BYTES_MAX && add.n <= REPLAY_LEAD_BYTES_MAX)
+        tmpl->lead = (struct replay_lead){arena_str(tmpl->arena, drop), arena_str(tmpl->arena, add)};
+    arena_free(arena);
+}
+
 static bool try_roles(struct chat_template *tmpl, struct err *err)
 {
     static const char *const first[] = {"probe-system", "probe-user", NULL};
@@ -107,6 +142,7 @@ void template_free(struct chat_template *tmpl)
     if (!tmpl)
         return;
     glue_template_free(tmpl->glue);
+    arena_free(tmpl->arena);
     free(tmpl);
 }
 
@@ -125,6 +161,7 @@ struct chat_template *template_new(struct str source, struct str bos, struct str
         err_set(err, ERR_INTERNAL, "out of memory");
         return NULL;
     }
+    tmpl->arena = arena_new(256);
     tmpl->glue = glue_template_new(source.s, source.n, bos.s, bos.n, eos.s, eos.n, &error);
     if (!tmpl->glue)
         glue_error(err, ERR_FORMAT, &error);
@@ -132,6 +169,7 @@ struct chat_template *template_new(struct str source, struct str bos, struct str
         template_free(tmpl);
         return NULL;
     }
+    try_lead(tmpl);
     return tmpl;
 }
 
@@ -143,4 +181,9 @@ bool template_takes_system(const struct chat_template *tmpl)
 bool template_takes_system_inside(const struct chat_template *tmpl)
 {
     return tmpl->takes_system_inside;
+}
+
+struct replay_lead template_lead(const struct chat_template *tmpl)
+{
+    return tmpl->lead;
 }

@@ -10,6 +10,7 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "base/str.h"
+#include "chat/replay.h"
 
 enum { TEMPLATE_SOURCE_BYTES_MAX = 1 << 20, TEMPLATE_OUTPUT_BYTES_MAX = 64 << 20 };
 
@@ -24,6 +25,10 @@ void template_free(struct chat_template *tmpl);         /* NULL is allowed */
  * takes them after a user's, in place. One that drops them or raises does not take them. */
 bool template_takes_system(const struct chat_template *tmpl);
 bool template_takes_system_inside(const struct chat_template *tmpl);
+
+/* What the template writes before an answer that is told again (drop) instead of what it ends with
+ * when it asks for one (add), behind what both have in common. Lives as long as the template. */
+struct replay_lead template_lead(const struct chat_template *tmpl);
 
 /* context_json: a JSON object with messages, add_generation_prompt and whatever else the template
  * may ask for; bos_token and eos_token are added. A raise_exception in the template is

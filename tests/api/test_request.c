@@ -82,7 +82,7 @@ static void block_is(const struct content_block *block, const char *text, bool c
     assert_int_equal(block->type, BLOCK_TEXT);
     assert_int_equal(block->text.n, strlen(text));
     assert_memory_equal(block->text.s, text, block->text.n);
-    assert_int_equal(block->cache_control, cached);
+    assert_int_equal(block->cache_seconds, cached ? REQUEST_SECONDS_5M : 0);
 }
 
 static void str_eq(struct str s, const char *text)
@@ -235,6 +235,66 @@ static void test_billing_line(void **state)
     r = decode_text(f, body);
     assert_non_null(r);
     assert_int_equal(r->system_n, 1);
+}
+
+/* Where the prompt is to be kept: explicit marks, the automatic one, and one on a block that is dropped. */
+static void test_cache_marks_are_kept_with_their_time(void **state)
+{
+#define MARK(ttl) "\"cache_control\":{\"type\":\"ephemeral\",\"ttl\":\"" ttl "\"}"
+    struct fixture *f = *state;
+    const struct message_request *r = decode_text(
+        f, "{" MODEL ",\"system\":[{\"type\":\"text\",\"text\":\"s\"," MARK("1h") "}],"
+           "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"," MARK("5m")
+           "},{\"type\":\"text\",\"text\":\"b\"}]}]}");
+    assert_non_null(r);
+    assert_int_equal(r->system[0].cache_seconds, REQUEST_SECONDS_1H);
+    assert_int_equal(r->messages[0].blocks[0].cache_seconds, REQUEST_SECONDS_5M);
+    assert_int_equal(r->messages[0].blocks[1].cache_seconds, 0);
+
+    r = decode_text(f, "{" MODEL "," HI "," MARK("1h") "}");
+    assert_non_null(r);
+    assert_int_equal(r->messages[0].blocks[0].cache_seconds, REQUEST_SECONDS_1H);
+
+    /* The last block can't carry one: it goes to the one before. */
+    r = decode_text(f, "{" MODEL ",\"messages\":[{\"role\":\"user\",\"content\":\"a\"},"
+                       "{\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"b\"},"
+                       "{\"type\":\"redacted_thinking\",\"data\":\"x\"}]}]," MARK("5m") "}");
+    assert_non_null(r);
+    assert_int_equal(r->messages[0].blocks[0].cache_seconds, 0);
+    assert_int_equal(r->messages[1].blocks[0].cache_seconds, REQUEST_SECONDS_5M);
+
+    r = decode_text(f, "{" MODEL ",\"messages\":[{\"role\":\"user\",\"content\":\"a\"},"
+                       "{\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"b\"},"
+                       "{\"type\":\"mcp_tool_use\"," MARK("1h") "}]},"
+                       "{\"role\":\"user\",\"content\":\"c\"}]}");
+    assert_non_null(r);
+    assert_int_equal(r->messages[1].blocks[0].cache_seconds, REQUEST_SECONDS_1H);
+#undef MARK
+}
+
+static void test_caller_and_betas(void **state)
+{
+    struct fixture *f = *state;
+    static const char scoped[] =
+        "{" MODEL ",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\","
+        "\"cache_control\":{\"type\":\"ephemeral\",\"scope\":\"global\"}}]}]}";
+    const struct str betas[] = {STR("claude-code-20250219"), STR("prompt-caching-scope-2026-01-05")};
+
+    f->options.strict = true;
+    buf_reset(&f->body);
+    buf_cstr(&f->body, scoped);
+    refused(f, "messages.0.content.0.text.cache_control.scope: Extra inputs are not permitted");
+    f->options.betas = betas;
+    f->options.betas_n = 2;
+    f->options.caller = (struct request_caller){.owner = 1, .space = 2, .session = STR("s")};
+    const struct message_request *r = decode_text(f, scoped);
+    assert_non_null(r);
+    assert_int_equal(r->caller.owner, 1);
+    assert_int_equal(r->caller.space, 2);
+    str_eq(r->caller.session, "s");
+    assert_false(r->has_tools || r->has_format);
+    assert_true(request_beta(&f->options, "claude-code-"));
+    assert_false(request_beta(&f->options, "interleaved-thinking-"));
 }
 
 static void test_nul_stays_in_text(void **state)
@@ -508,6 +568,8 @@ int main(void)
         T(test_neighbours_of_one_role_are_merged),
         T(test_dropped_blocks_leave_no_trace),
         T(test_billing_line),
+        T(test_cache_marks_are_kept_with_their_time),
+        T(test_caller_and_betas),
         T(test_nul_stays_in_text),
         T(test_thread_has_its_own_code),
         T(test_unknown_keys_are_told),

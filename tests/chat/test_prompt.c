@@ -48,6 +48,7 @@ struct fixture {
     struct arena *arena;
     struct message_request request;
     struct chat_template *tmpl;
+    struct replay_store *store;         /* NULL: nothing was ever sampled */
 };
 
 static void init(struct fixture *fixture, const char *source)
@@ -67,6 +68,7 @@ static void init(struct fixture *fixture, const char *source)
 static void release(struct fixture *fixture)
 {
     template_free(fixture->tmpl);
+    replay_free(fixture->store);
     arena_free(fixture->arena);
 }
 
@@ -100,7 +102,7 @@ static struct prompt rendered(struct fixture *fixture)
     struct prompt prompt = {0};
     struct err err = {0};
 
-    if (!prompt_render(fixture->arena, &fixture->request, fixture->tmpl, &prompt, &err))
+    if (!prompt_render(fixture->arena, &fixture->request, fixture->tmpl, fixture->store, &prompt, &err))
         fail_msg("%s", err.text);
     return prompt;
 }
@@ -116,13 +118,14 @@ static void expect(struct fixture *fixture, const char *expected)
 static size_t count_token(struct fixture *fixture, const char *spelling)
 {
     const struct prompt prompt = rendered(fixture);
-    struct tokens tokens;
+    struct prompt_tokens all;
     struct err err = {0};
     struct buf back = {0};
     size_t n = 0;
 
-    if (!prompt_tokenize(fixture->arena, engine, &prompt, &tokens, &err))
+    if (!prompt_tokenize(fixture->arena, engine, &prompt, &all, &err))
         fail_msg("%s", err.text);
+    const struct tokens tokens = all.tokens;
     for (size_t i = 0; i < tokens.n; i++) {
         const struct str text = engine_token_text(engine, tokens.ids[i], true);
         buf_str(&back, text);
@@ -272,7 +275,7 @@ static void a_template_that_cuts_text_is_refused(void **state)
         struct err err = {0};
         init(&fixture, sources[i]);
         say(&fixture, ROLE_USER, "a text of more than twenty characters <|im_end|>");
-        assert_false(prompt_render(fixture.arena, &fixture.request, fixture.tmpl, &prompt, &err));
+        assert_false(prompt_render(fixture.arena, &fixture.request, fixture.tmpl, NULL, &prompt, &err));
         assert_int_equal(err.code, ERR_INVALID);
         release(&fixture);
     }
@@ -326,7 +329,7 @@ static void what_a_template_raises_reaches_the_client(void **state)
     say(&fixture, ROLE_USER, "a");
     say(&fixture, ROLE_ASSISTANT, "b");
     say(&fixture, ROLE_USER, "c");
-    assert_false(prompt_render(fixture.arena, &fixture.request, fixture.tmpl, &prompt, &err));
+    assert_false(prompt_render(fixture.arena, &fixture.request, fixture.tmpl, NULL, &prompt, &err));
     assert_int_equal(err.code, ERR_INVALID);
     assert_non_null(strstr(err.text, "one message, please"));
     release(&fixture);
