@@ -176,10 +176,28 @@ enum sequence_end {
     SEQUENCE_FAILED,            /* see error */
 };
 
+/* A beginning of the prompt that is declared worth keeping: what `cache_control` asks for. */
+struct cache_mark {
+    uint32_t tokens;            /* the first so many of the prompt, at least one */
+    uint32_t seconds;           /* from its last use */
+};
+enum { CACHE_MARKS_MAX = 4 };
+
+/* What of the prompt was there already. memory_tokens and disk_tokens were found; the rest of
+ * prompt_tokens is computed, the last token always. */
+struct sequence_start {
+    uint32_t prompt_tokens, memory_tokens, disk_tokens;
+    uint32_t marked_tokens;     /* the longest beginning that was declared by a mark, in the same
+                                   space, is still live, and whose full pages were found; 0: none */
+    uint32_t diverged_at;       /* the first token that differs from the nearest continuation in
+                                   memory; what was found, if nothing goes on from there */
+};
+
 struct sequence_result {
     enum sequence_end end;
     struct err error;           /* FAILED only */
-    uint32_t prompt_tokens, cached_tokens;  /* cached: of the prompt, found in memory */
+    struct sequence_start start;    /* as at on_start; memory_tokens with what others computed of the
+                                       same prompt meanwhile */
     uint32_t output_tokens;     /* sampled, an end token included */
     struct str tail;            /* what is left of the text: a character never completed, as U+FFFD */
     double queue_ms, prefill_ms, decode_ms; /* wait for a slot; first step to first token; the rest */
@@ -200,7 +218,13 @@ struct sequence_params {
      * says; the sequence ends END_TOKEN when it is complete. When the tokens that are left are just
      * enough to complete it on a short way that is known, that way is taken. */
     struct constraint *constraint;
+    uint64_t space;             /* prefixes are shared, found and timed only within it; the same after
+                                   a restart, for what is on disk. 0: the common one */
+    const struct cache_mark *marks;     /* ascending; copied by engine_submit */
+    uint32_t marks_n;           /* at most CACHE_MARKS_MAX */
     void *context;              /* of the callbacks */
+    /* Once, when it is first admitted, before any token; may be NULL. */
+    void (*on_start)(void *context, const struct sequence_start *start);
     /* Each sampled token that is not an end token, with the characters it completes: valid UTF-8,
      * maybe none yet. false: stop here (SEQUENCE_STOPPED). */
     bool (*on_token)(void *context, int32_t id, struct str text);
@@ -210,7 +234,8 @@ struct sequence_params {
 
 /* [any] ERR_OVERLOADED: the queue is full or the engine is closing; ERR_RATE: three quarters of the
  * queue are this owner's already (nothing will be called then). engine_stats says when to come again.
- * ERR_INVALID: an empty or too long prompt, a token out of range. */
+ * ERR_INVALID: an empty or too long prompt, a token out of range, marks that are not
+ * ascending. */
 struct sequence *engine_submit(struct engine *engine, const struct sequence_params *params,
                                struct err *err);
 /* [any] Until sequence_free, and not while engine_close runs. Cancel takes effect between steps:
@@ -230,6 +255,8 @@ struct engine_stats {
     uint32_t retry_after_s;     /* until a place in the queue is free, as it looks now: 1 to 60 */
     uint64_t kv_pages_total, kv_pages_used, kv_pages_cached;    /* cached: kept but unreferenced */
     uint64_t kv_page_bytes;
+    uint64_t kv_pages_pinned;           /* of the cached: by a mark that is live */
+    uint64_t kv_evictions, kv_evictions_pinned;                 /* since the start */
     uint64_t prompt_tokens, cached_tokens, output_tokens;       /* since the start */
     uint64_t prefill_tokens, preemptions;       /* computed of prompts, some again after these */
     double prefill_tps, decode_tps;     /* tokens a second over the last few seconds of such work */

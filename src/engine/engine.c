@@ -34,7 +34,8 @@ enum {
  * steps. */
 struct published {
     _Atomic uint32_t running;
-    _Atomic uint64_t kv_used, kv_cached, prompt_tokens, cached_tokens, output_tokens;
+    _Atomic uint64_t kv_used, kv_cached, kv_pinned, kv_evicted, kv_evicted_pinned;
+    _Atomic uint64_t prompt_tokens, cached_tokens, output_tokens;
     _Atomic uint64_t prefill_tokens, preemptions;
     _Atomic double prefill_tps, decode_tps;
 };
@@ -69,6 +70,9 @@ static void publish(struct engine *engine)
     atomic_store(&published->running, stats.running);
     atomic_store(&published->kv_used, counts.used);
     atomic_store(&published->kv_cached, counts.cached);
+    atomic_store(&published->kv_pinned, counts.pinned);
+    atomic_store(&published->kv_evicted, counts.evicted);
+    atomic_store(&published->kv_evicted_pinned, counts.evicted_pinned);
     atomic_store(&published->prompt_tokens, stats.prompt_tokens);
     atomic_store(&published->cached_tokens, stats.cached_tokens);
     atomic_store(&published->output_tokens, stats.output_tokens);
@@ -374,6 +378,11 @@ static bool params_check(const struct engine *engine, const struct sequence_para
                            i, params->tokens[i], engine->info.vocab_size);
     if ((unsigned)params->rank >= SEQUENCE_RANKS)
         return err_set(err, ERR_INVALID, "there is no rank %d", (int)params->rank);
+    for (uint32_t i = 0; i < params->marks_n; i++)
+        if (i == CACHE_MARKS_MAX || params->marks[i].tokens > params->tokens_n ||
+            params->marks[i].tokens <= (i ? params->marks[i - 1].tokens : 0))
+            return err_set(err, ERR_INVALID, "cache mark %u is past the limit of %d, past the "
+                           "prompt's end, or not after the one before it", i, CACHE_MARKS_MAX);
     if (!isfinite(sampling->temperature) || sampling->temperature < 0 || isnan(sampling->top_p))
         return err_set(err, ERR_INVALID, "temperature %g and top_p %g can't be sampled with",
                        (double)sampling->temperature, (double)sampling->top_p);
@@ -426,6 +435,9 @@ void engine_stats(const struct engine *engine, struct engine_stats *stats)
         .kv_pages_total = engine->kv_pages_total, .kv_pages_used = atomic_load(&published->kv_used),
         .kv_pages_cached = atomic_load(&published->kv_cached),
         .kv_page_bytes = engine->kv_page_bytes,
+        .kv_pages_pinned = atomic_load(&published->kv_pinned),
+        .kv_evictions = atomic_load(&published->kv_evicted),
+        .kv_evictions_pinned = atomic_load(&published->kv_evicted_pinned),
         .prompt_tokens = atomic_load(&published->prompt_tokens),
         .cached_tokens = atomic_load(&published->cached_tokens),
         .output_tokens = atomic_load(&published->output_tokens),

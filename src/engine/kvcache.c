@@ -1,12 +1,13 @@
 /* kvcache.c - pages of keys and values: one mapping, a table of what each page holds, two lists.
  *
- * The hard thing is that sharing must be exact. A full page is entered in a hash table under the
- * hash chain of all tokens up to its end, and a find is believed only if the page's own tokens are
- * the same one by one and the page before it is the very page already found (before the first
- * stands the variant); so by induction from the start the whole beginning is the same. That the
- * page before is still what it was follows from the order of eviction: whoever holds a page holds
- * all pages before it, and pages are given back last first, so a page never goes before one that
- * builds upon it. */
+ * The hard thing is that sharing must be exact. A full page is entered in a hash table under its
+ * name (kvname.h), and a find is believed only if space and variant are the same, the page's own
+ * tokens are the same one by one, and the page before it is the very page already found; so by
+ * induction from the start the whole beginning is the same. That the page before is still what it
+ * was follows from the order of eviction: whoever holds a page holds all pages before it, and pages
+ * are given back last first, so in the order of giving back a page stands after all that build upon
+ * it. Pins keep to that: a mark pins all pages of a beginning, so no page is pinned longer than one
+ * before it, and when pins end their pages go back to where their time of giving back puts them. */
 #include "engine/kvcache.h"
 
 #include <assert.h>
@@ -14,21 +15,39 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "base/hash.h"
+#include "base/clock.h"
+#include "base/random.h"
+#include "engine/kvmarks.h"
+#include "engine/kvname.h"
 
-enum { KV_PAGES_MAX = 1 << 24 };
+enum {
+    KV_PAGES_MAX = 1 << 24,
+    SIBLINGS_MAX = 256,                 /* compared with a prompt that went another way */
+};
 
 #define NONE UINT32_MAX
-_Static_assert(KV_PAGES_MAX < UINT32_MAX - KV_VARIANTS, "no page has a variant's number");
 
 struct page {
-    int32_t tokens[KV_PAGE];            /* named pages only */
-    uint64_t chain;
-    uint32_t parent;                    /* the page before, see parent_of */
+    int32_t tokens[KV_PAGE];            /* this and what follows: named pages only */
+    struct kv_name name;
+    uint64_t space;
+    uint32_t variant;
+    uint32_t parent;                    /* the page before; NONE: it is the first */
+    uint32_t bucket_next;               /* among those whose names hash alike */
+    uint32_t sibling_next;              /* among those whose parents hash alike */
+    uint64_t pinned_ns;                 /* until then; 0: not */
+    bool main;                          /* some user was no side request */
+    uint64_t given_back;                /* a count: the order of giving back */
+    uint32_t older, newer;              /* in a list of the unreferenced */
     uint32_t refs;
-    uint32_t bucket_next;
-    uint32_t older, newer;              /* among the unreferenced named ones */
     bool named;
+};
+
+/* Unreferenced named pages, in the order of giving back. Those of one list are evicted only when the
+ * lists before it are empty. */
+enum { LIST_SIDE, LIST_MAIN, LIST_PINNED, LISTS };
+struct list {
+    uint32_t oldest, newest, n;
 };
 
 struct kv_cache {
@@ -40,9 +59,14 @@ struct kv_cache {
     uint32_t fresh;                     /* pages from here on were never used */
     uint32_t *free;                     /* a stack: what was touched last is used first */
     uint32_t free_n;
-    uint32_t *buckets, buckets_mask;
-    uint32_t oldest, newest, cached_n;  /* unreferenced named pages, by time of the last use */
-    struct hash_key key;
+    uint32_t *buckets, *families, buckets_mask;
+    struct list lists[LISTS];
+    uint64_t pin_ends_ns;               /* the first of LIST_PINNED, or sooner */
+    uint64_t given_back;
+    uint64_t evicted, evicted_pinned;
+    uint64_t (*now_ns)(void);
+    struct kv_key key;
+    struct kv_marks *marks;
 };
 
 static bool cache_alloc_tables(struct kv_cache *cache)
@@ -55,9 +79,12 @@ static bool cache_alloc_tables(struct kv_cache *cache)
     cache->pages = calloc(cache->pages_n, sizeof *cache->pages);
     cache->free = calloc(cache->pages_n, sizeof *cache->free);
     cache->buckets = malloc(buckets_n * sizeof *cache->buckets);
-    if (!cache->pages || !cache->free || !cache->buckets)
+    cache->families = malloc(buckets_n * sizeof *cache->families);
+    cache->marks = calloc(1, sizeof *cache->marks);
+    if (!cache->pages || !cache->free || !cache->buckets || !cache->families || !cache->marks)
         return false;
     memset(cache->buckets, 0xFF, buckets_n * sizeof *cache->buckets);  /* NONE everywhere */
+    memset(cache->families, 0xFF, buckets_n * sizeof *cache->families);
     return true;
 }
 
@@ -89,9 +116,12 @@ struct kv_cache *kv_cache_new(uint32_t layers, uint32_t kv_heads, uint32_t head_
         *cache = (struct kv_cache){
             .data = MAP_FAILED, .data_bytes = (size_t)(pages_n * page_bytes),
             .page_halves = (size_t)page_halves, .head_halves = (size_t)head_halves,
-            .kv_heads = kv_heads, .pages_n = (uint32_t)pages_n, .oldest = NONE, .newest = NONE,
-            .key = hash_process_key(),
+            .kv_heads = kv_heads, .pages_n = (uint32_t)pages_n,
+            .pin_ends_ns = UINT64_MAX, .now_ns = clock_ns,
         };
+        for (int i = 0; i < LISTS; i++)
+            cache->lists[i] = (struct list){.oldest = NONE, .newest = NONE};
+        random_bytes(&cache->key, sizeof cache->key);
         cache->data = mmap(NULL, cache->data_bytes, PROT_READ | PROT_WRITE,
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     }
@@ -113,7 +143,14 @@ void kv_cache_free(struct kv_cache *cache)
     free(cache->pages);
     free(cache->free);
     free(cache->buckets);
+    free(cache->families);
+    free(cache->marks);
     free(cache);
+}
+
+void kv_cache_clock(struct kv_cache *cache, uint64_t (*now_ns)(void))
+{
+    cache->now_ns = now_ns;
 }
 
 /* A page is [layer][head]{K, V}[KV_PAGE][head_dim]: attention reads K, then V, each in one run. */
@@ -128,91 +165,162 @@ uint16_t *kv_page_v(const struct kv_cache *cache, uint32_t page, uint32_t layer,
     return kv_page_k(cache, page, layer, head) + cache->head_halves / 2;
 }
 
-/* ---- the list of unreferenced named pages ---- */
+/* ---- the lists of unreferenced named pages ---- */
+
+/* Before `newer`, or as the newest if that is NONE. */
+static void list_insert(struct kv_cache *cache, struct list *list, uint32_t id, uint32_t newer)
+{
+    const uint32_t older = newer == NONE ? list->newest : cache->pages[newer].older;
+
+    cache->pages[id].older = older;
+    cache->pages[id].newer = newer;
+    *(older == NONE ? &list->oldest : &cache->pages[older].newer) = id;
+    *(newer == NONE ? &list->newest : &cache->pages[newer].older) = id;
+    list->n++;
+}
+
+static void list_remove(struct kv_cache *cache, struct list *list, uint32_t id)
+{
+    const uint32_t older = cache->pages[id].older, newer = cache->pages[id].newer;
+
+    *(older == NONE ? &list->oldest : &cache->pages[older].newer) = newer;
+    *(newer == NONE ? &list->newest : &cache->pages[newer].older) = older;
+    list->n--;
+}
+
+/* Which of the lists an unreferenced page is in; a pin that has ended counts until pins_end. */
+static struct list *list_of(struct kv_cache *cache, uint32_t id)
+{
+    const struct page *page = &cache->pages[id];
+
+    return &cache->lists[page->pinned_ns ? LIST_PINNED : page->main ? LIST_MAIN : LIST_SIDE];
+}
+
+/* Moves pages whose pins have ended to where their age belongs. All lists are in order of age, so
+ * one walk through each is enough. */
+static void pins_end(struct kv_cache *cache, uint64_t now_ns)
+{
+    uint32_t places[LISTS], next;
+
+    if (now_ns < cache->pin_ends_ns)
+        return;
+    cache->pin_ends_ns = UINT64_MAX;
+    for (int i = 0; i < LISTS; i++)
+        places[i] = cache->lists[i].oldest;
+    for (uint32_t id = places[LIST_PINNED]; id != NONE; id = next) {
+        struct page *page = &cache->pages[id];
+        next = page->newer;
+        if (now_ns < page->pinned_ns) {
+            if (page->pinned_ns < cache->pin_ends_ns)
+                cache->pin_ends_ns = page->pinned_ns;
+            continue;
+        }
+        list_remove(cache, list_of(cache, id), id);
+        page->pinned_ns = 0;
+        struct list *list = list_of(cache, id);
+        uint32_t *place = &places[list - cache->lists];
+        while (*place != NONE && cache->pages[*place].given_back < page->given_back)
+            *place = cache->pages[*place].newer;
+        list_insert(cache, list, id, *place);
+    }
+}
 
 static void list_append(struct kv_cache *cache, uint32_t id)
 {
     struct page *page = &cache->pages[id];
 
-    page->older = cache->newest;
-    page->newer = NONE;
-    if (cache->newest != NONE)
-        cache->pages[cache->newest].newer = id;
-    else
-        cache->oldest = id;
-    cache->newest = id;
-    cache->cached_n++;
-}
-
-static void list_remove(struct kv_cache *cache, uint32_t id)
-{
-    const struct page *page = &cache->pages[id];
-
-    if (page->older != NONE)
-        cache->pages[page->older].newer = page->newer;
-    else
-        cache->oldest = page->newer;
-    if (page->newer != NONE)
-        cache->pages[page->newer].older = page->older;
-    else
-        cache->newest = page->older;
-    cache->cached_n--;
+    page->given_back = ++cache->given_back;
+    if (page->pinned_ns && page->pinned_ns < cache->pin_ends_ns)
+        cache->pin_ends_ns = page->pinned_ns;
+    list_insert(cache, list_of(cache, id), id, NONE);
 }
 
 /* ---- names ---- */
 
-static uint64_t chain_next(const struct kv_cache *cache, uint64_t chain, const int32_t *tokens)
+static bool page_is(const struct page *page, const struct kv_table *table, uint32_t parent)
 {
-    struct { uint64_t chain; int32_t tokens[KV_PAGE]; } link = {.chain = chain};
-
-    memcpy(link.tokens, tokens, sizeof link.tokens);
-    return hash_bytes(cache->key, &link, sizeof link);
+    return page->parent == parent && page->space == table->space &&
+           page->variant == table->variant;
 }
 
-static uint32_t name_find(const struct kv_cache *cache, uint64_t chain, uint32_t parent,
-                          const int32_t *tokens)
+/* Of the first i pages of a table, which are named. */
+static struct kv_name name_after(const struct kv_cache *cache, const struct kv_table *table,
+                                 uint32_t i)
 {
-    for (uint32_t id = cache->buckets[chain & cache->buckets_mask]; id != NONE;
+    return i ? cache->pages[table->pages[i - 1]].name
+             : kv_name_root(&cache->key, table->space, table->variant);
+}
+
+static uint32_t parent_of(const struct kv_table *table, uint32_t i)
+{
+    return i ? table->pages[i - 1] : NONE;
+}
+
+static uint32_t name_find(const struct kv_cache *cache, const struct kv_table *table,
+                          struct kv_name name, uint32_t parent, const int32_t *tokens)
+{
+    for (uint32_t id = cache->buckets[name.lo & cache->buckets_mask]; id != NONE;
          id = cache->pages[id].bucket_next) {
         const struct page *page = &cache->pages[id];
-        if (page->chain == chain && page->parent == parent &&
+        if (kv_name_same(page->name, name) && page_is(page, table, parent) &&
             memcmp(page->tokens, tokens, sizeof page->tokens) == 0)
             return id;
     }
     return NONE;
 }
 
-static void name_add(struct kv_cache *cache, uint32_t id, uint64_t chain, uint32_t parent,
-                     const int32_t *tokens)
+/* The pages that follow a page; first pages are a family for each space and variant. */
+static uint32_t *family_of(const struct kv_cache *cache, uint32_t parent, uint64_t space,
+                           uint32_t variant)
+{
+    const uint64_t number = parent == NONE ? kv_name_root(&cache->key, space, variant).lo : parent;
+
+    return &cache->families[number & cache->buckets_mask];
+}
+
+static void name_add(struct kv_cache *cache, const struct kv_table *table, uint32_t id,
+                     struct kv_name name, uint32_t parent, const int32_t *tokens)
 {
     struct page *page = &cache->pages[id];
-    uint32_t *bucket = &cache->buckets[chain & cache->buckets_mask];
+    uint32_t *bucket = &cache->buckets[name.lo & cache->buckets_mask];
+    uint32_t *family = family_of(cache, parent, table->space, table->variant);
 
     memcpy(page->tokens, tokens, sizeof page->tokens);
-    page->chain = chain;
+    page->name = name;
+    page->space = table->space;
+    page->variant = table->variant;
     page->parent = parent;
+    page->pinned_ns = 0;
+    page->main = !table->side;
     page->named = true;
     page->bucket_next = *bucket;
     *bucket = id;
+    page->sibling_next = *family;
+    *family = id;
 }
 
 static void name_remove(struct kv_cache *cache, uint32_t id)
 {
     struct page *page = &cache->pages[id];
-    uint32_t *link = &cache->buckets[page->chain & cache->buckets_mask];
+    uint32_t *link = &cache->buckets[page->name.lo & cache->buckets_mask];
 
     while (*link != id)
         link = &cache->pages[*link].bucket_next;
     *link = page->bucket_next;
+    link = family_of(cache, page->parent, page->space, page->variant);
+    while (*link != id)
+        link = &cache->pages[*link].sibling_next;
+    *link = page->sibling_next;
     page->named = false;
 }
 
 /* ---- references ---- */
 
-static void page_share(struct kv_cache *cache, uint32_t id)
+static void page_share(struct kv_cache *cache, const struct kv_table *table, uint32_t id)
 {
     if (cache->pages[id].refs++ == 0)
-        list_remove(cache, id);
+        list_remove(cache, list_of(cache, id), id);
+    cache->pages[id].main |= !table->side;
 }
 
 static void page_drop(struct kv_cache *cache, uint32_t id)
@@ -228,9 +336,33 @@ static void page_drop(struct kv_cache *cache, uint32_t id)
         cache->free[cache->free_n++] = id;
 }
 
+static uint32_t cached_n(const struct kv_cache *cache)
+{
+    uint32_t n = 0;
+
+    for (int i = 0; i < LISTS; i++)
+        n += cache->lists[i].n;
+    return n;
+}
+
 static uint32_t pages_available(const struct kv_cache *cache)
 {
-    return cache->free_n + (cache->pages_n - cache->fresh) + cache->cached_n;
+    return cache->free_n + (cache->pages_n - cache->fresh) + cached_n(cache);
+}
+
+/* The one that was given back first, of the first list that has any. */
+static uint32_t page_evict(struct kv_cache *cache)
+{
+    pins_end(cache, cache->now_ns());
+    struct list *list = cache->lists;
+    while (list->n == 0)
+        list++;
+    const uint32_t id = list->oldest;
+    cache->evicted++;
+    cache->evicted_pinned += list == &cache->lists[LIST_PINNED];
+    list_remove(cache, list, id);
+    name_remove(cache, id);
+    return id;
 }
 
 /* The caller has made sure that there is one. */
@@ -238,15 +370,12 @@ static uint32_t page_take(struct kv_cache *cache)
 {
     uint32_t id;
 
-    if (cache->free_n) {
+    if (cache->free_n)
         id = cache->free[--cache->free_n];
-    } else if (cache->fresh < cache->pages_n) {
+    else if (cache->fresh < cache->pages_n)
         id = cache->fresh++;
-    } else {
-        id = cache->oldest;
-        list_remove(cache, id);
-        name_remove(cache, id);
-    }
+    else
+        id = page_evict(cache);
     cache->pages[id].refs = 1;
     return id;
 }
@@ -255,13 +384,7 @@ static uint32_t page_take(struct kv_cache *cache)
 
 void kv_table_init(struct kv_table *table, uint32_t variant)
 {
-    *table = (struct kv_table){.variant = variant, .chain = variant};
-}
-
-/* The page before page i; before the first stands the variant, as a page that there is not. */
-static uint32_t parent_of(const struct kv_table *table, uint32_t i)
-{
-    return i ? table->pages[i - 1] : NONE - table->variant;
+    *table = (struct kv_table){.variant = variant};
 }
 
 static bool table_grow(struct kv_table *table, uint32_t pages_n)
@@ -286,20 +409,20 @@ uint32_t kv_table_lookup(struct kv_cache *cache, struct kv_table *table, const i
         return 0;
     uint32_t found = table->length / KV_PAGE;
     const uint32_t before = table->length, findable = (n - 1) / KV_PAGE;
+    struct kv_name name = name_after(cache, table, found);
 
     for (; found < findable; found++) {
         const int32_t *own = tokens + (size_t)found * KV_PAGE;
-        const uint64_t chain = chain_next(cache, table->chain, own);
-        const uint32_t id = name_find(cache, chain, parent_of(table, found), own);
+        name = kv_name_next(&cache->key, name, own);
+        const uint32_t id = name_find(cache, table, name, parent_of(table, found), own);
         if (id == NONE || !table_grow(table, found + 1))
             break;
-        page_share(cache, id);
+        page_share(cache, table, id);
         if (found < table->pages_n)
             page_drop(cache, table->pages[found]);      /* was reserved, not needed now */
         else
             table->pages_n++;
         table->pages[found] = id;
-        table->chain = chain;
         table->length += KV_PAGE;
     }
     return table->length - before;
@@ -322,15 +445,16 @@ void kv_table_commit(struct kv_cache *cache, struct kv_table *table, const int32
                      uint32_t length)
 {
     assert(length >= table->length && length <= (uint64_t)table->pages_n * KV_PAGE);
+    struct kv_name name = name_after(cache, table, table->length / KV_PAGE);
     for (uint32_t i = table->length / KV_PAGE; i < length / KV_PAGE; i++) {
         const int32_t *own = tokens + (size_t)i * KV_PAGE;
         const uint32_t parent = parent_of(table, i);
-        table->chain = chain_next(cache, table->chain, own);
-        const uint32_t twin = name_find(cache, table->chain, parent, own);
+        name = kv_name_next(&cache->key, name, own);
+        const uint32_t twin = name_find(cache, table, name, parent, own);
         if (twin == NONE) {
-            name_add(cache, table->pages[i], table->chain, parent, own);
+            name_add(cache, table, table->pages[i], name, parent, own);
         } else {                /* another sequence was first: one copy is enough */
-            page_share(cache, twin);
+            page_share(cache, table, twin);
             page_drop(cache, table->pages[i]);
             table->pages[i] = twin;
         }
@@ -343,7 +467,86 @@ void kv_table_release(struct kv_cache *cache, struct kv_table *table)
     while (table->pages_n)      /* last first: see the top of this file */
         page_drop(cache, table->pages[--table->pages_n]);
     free(table->pages);
-    kv_table_init(table, table->variant);
+    *table = (struct kv_table){
+        .variant = table->variant, .space = table->space, .side = table->side,
+    };
+}
+
+uint32_t kv_table_diverged(const struct kv_cache *cache, const struct kv_table *table,
+                           const int32_t *tokens, uint32_t n)
+{
+    const uint32_t found = table->length / KV_PAGE, from = found * KV_PAGE;
+    const uint32_t parent = parent_of(table, found);
+    const uint32_t most = n - from < KV_PAGE ? n - from : KV_PAGE;
+    uint32_t same_most = 0, compared = 0;
+
+    for (uint32_t id = *family_of(cache, parent, table->space, table->variant); id != NONE && compared < SIBLINGS_MAX;
+         id = cache->pages[id].sibling_next, compared++) {
+        const struct page *page = &cache->pages[id];
+        uint32_t same = 0;
+        while (page_is(page, table, parent) && same < most &&
+               page->tokens[same] == tokens[from + same])
+            same++;
+        if (same > same_most)
+            same_most = same;
+    }
+    return from + same_most;
+}
+
+/* ---- marks ---- */
+
+static void pin(struct kv_cache *cache, const struct kv_table *table, uint32_t pages_n,
+                uint64_t until_ns)
+{
+    for (uint32_t i = 0; i < pages_n; i++) {
+        struct page *page = &cache->pages[table->pages[i]];
+        if (page->pinned_ns < until_ns)
+            page->pinned_ns = until_ns;
+    }
+}
+
+void kv_table_mark(struct kv_cache *cache, const struct kv_table *table, const int32_t *tokens,
+                   uint32_t length, uint32_t seconds)
+{
+    const uint32_t pages_n = length / KV_PAGE;
+
+    assert(length <= table->length);
+    pin(cache, table, pages_n,
+        kv_marks_declare(cache->marks, name_after(cache, table, pages_n), tokens, length, seconds,
+                         cache->now_ns()));
+}
+
+uint32_t kv_table_marked(struct kv_cache *cache, const struct kv_table *table,
+                         const int32_t *tokens, uint32_t n)
+{
+    const uint64_t now_ns = cache->now_ns();
+    const uint32_t found = table->length / KV_PAGE;
+    uint32_t longest = 0;
+
+    for (uint32_t i = 0; i < cache->marks->n; i++) {
+        struct kv_mark *mark = &cache->marks->list[i];
+        uint32_t pages_n = mark->tokens / KV_PAGE;
+        if (mark->tokens > n)
+            continue;
+        struct kv_name name;
+        if (pages_n <= found) {
+            name = name_after(cache, table, pages_n);
+        } else if (mark->tokens == n && n == (found + 1) * KV_PAGE) {
+            /* All of the prompt: its last page was left out for its last token's sake alone. */
+            name = kv_name_next(&cache->key, name_after(cache, table, found),
+                                tokens + (size_t)found * KV_PAGE);
+            pages_n = found;
+        } else {
+            continue;
+        }
+        if (!kv_mark_begins(mark, name, tokens, now_ns))
+            continue;
+        kv_mark_refresh(mark, now_ns);
+        pin(cache, table, pages_n, mark->until_ns);
+        if (mark->tokens > longest)
+            longest = mark->tokens;
+    }
+    return longest;
 }
 
 struct kv_counts kv_cache_counts(const struct kv_cache *cache)
@@ -351,7 +554,9 @@ struct kv_counts kv_cache_counts(const struct kv_cache *cache)
     return (struct kv_counts){
         .total = cache->pages_n,
         .used = cache->pages_n - pages_available(cache),
-        .cached = cache->cached_n,
+        .cached = cached_n(cache),
+        .pinned = cache->lists[LIST_PINNED].n, .evicted = cache->evicted,
+        .evicted_pinned = cache->evicted_pinned,
         .page_bytes = (uint64_t)cache->page_halves * sizeof *cache->data,
     };
 }

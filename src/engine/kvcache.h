@@ -3,8 +3,9 @@
  * A page holds KV_PAGE positions of one sequence for all layers and KV heads, f16. A full page
  * never changes: it is named by a hash chain over the exact token ids from the start of the
  * sequence (and verified token by token, so a collision can't share wrong pages), and sequences
- * with the same beginning share it by reference count. Pages that nobody references stay
- * findable, least recently used first to go. Owned by the engine thread; nothing here locks. */
+ * with the same beginning share it by reference count, within one space (a key's, say) and one
+ * variant. Pages that nobody references stay findable, least recently used first to go, and those of
+ * a beginning that was declared worth keeping last. Owned by the engine thread; nothing here locks. */
 #ifndef PENSIEVE_ENGINE_KVCACHE_H
 #define PENSIEVE_ENGINE_KVCACHE_H
 
@@ -21,6 +22,7 @@ struct kv_cache;
 struct kv_cache *kv_cache_new(uint32_t layers, uint32_t kv_heads, uint32_t head_dim,
                               uint64_t bytes_max, struct err *err);
 void kv_cache_free(struct kv_cache *cache);
+void kv_cache_clock(struct kv_cache *cache, uint64_t (*now_ns)(void));  /* else clock_ns */
 
 /* Where one layer and KV head of a page lie: [KV_PAGE][head_dim] half floats. */
 uint16_t *kv_page_k(const struct kv_cache *cache, uint32_t page, uint32_t layer, uint32_t head);
@@ -31,8 +33,10 @@ struct kv_table {
     uint32_t *pages;
     uint32_t pages_n, capacity;
     uint32_t length;            /* positions that hold valid keys and values */
-    uint64_t chain;             /* hash chain over the full pages so far */
     uint32_t variant;           /* of the model's arithmetic that computes it, below KV_VARIANTS */
+    /* To be set before the first lookup, else 0. */
+    uint64_t space;
+    bool side;                  /* its pages go before those that any other sequence used */
 };
 
 /* Pages are shared only within a variant: the same tokens have other keys in another one. */
@@ -51,10 +55,27 @@ bool kv_table_reserve(struct kv_cache *cache, struct kv_table *table, uint32_t l
  * became full get their names and can be shared from here on. */
 void kv_table_commit(struct kv_cache *cache, struct kv_table *table, const int32_t *tokens,
                      uint32_t length);
-/* Gives the pages back; full ones stay cached. The variant stays. */
+/* Gives the pages back; full ones stay cached. Variant, space and side stay. */
 void kv_table_release(struct kv_cache *cache, struct kv_table *table);
+/* After a lookup of a prompt of n tokens: the first place where it differs from what is cached, or
+ * the end of what was found if nothing cached goes on from there. */
+uint32_t kv_table_diverged(const struct kv_cache *cache, const struct kv_table *table,
+                           const int32_t *tokens, uint32_t n);
 
-struct kv_counts { uint64_t total, used, cached, page_bytes; };
+/* The first `length` of the tokens, which are computed, are worth keeping for `seconds` from the
+ * last use: their pages are evicted only when there are no others. */
+void kv_table_mark(struct kv_cache *cache, const struct kv_table *table, const int32_t *tokens,
+                   uint32_t length, uint32_t seconds);
+/* After a lookup of a prompt of n tokens: how many are a beginning that was marked in this space, is
+ * still live, and whose full pages were found; 0: none. Each mark that fits was used by this. */
+uint32_t kv_table_marked(struct kv_cache *cache, const struct kv_table *table,
+                         const int32_t *tokens, uint32_t n);
+
+struct kv_counts {
+    uint64_t total, used, cached, page_bytes;
+    uint64_t pinned;                    /* of the cached */
+    uint64_t evicted, evicted_pinned;   /* since the start */
+};
 struct kv_counts kv_cache_counts(const struct kv_cache *cache);
 
 #endif

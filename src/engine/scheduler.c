@@ -126,7 +126,7 @@ static void finish(struct scheduler *scheduler, struct list *list, struct sequen
     list_remove(list, sequence);
     fairness_leave(&scheduler->fairness, &sequence->ticket);
     kv_table_release(scheduler->options.cache, &sequence->table);
-    scheduler->stats.cached_tokens += sequence->cached_n;
+    scheduler->stats.cached_tokens += sequence->start.memory_tokens;
     sequence_end(sequence, end, error);
 }
 
@@ -140,7 +140,7 @@ static uint32_t rows_expected(struct scheduler *scheduler, struct sequence *sequ
 {
     struct kv_cache *cache = scheduler->options.cache;
 
-    kv_table_init(&sequence->table, variant_of(scheduler, sequence));
+    sequence->table.variant = variant_of(scheduler, sequence);
     const uint32_t found = kv_table_lookup(cache, &sequence->table, sequence->ids, sequence->n);
     kv_table_release(cache, &sequence->table);
     return sequence->n - found;
@@ -181,7 +181,7 @@ static void send_back(struct scheduler *scheduler, struct sequence *sequence)
     kv_table_release(scheduler->options.cache, &sequence->table);
     sequence->rows_n = 0;
     if (sequence->output_n == 0)
-        sequence->cached_n = 0;         /* will be looked up anew */
+        sequence->start.memory_tokens = 0;      /* will be looked up anew */
     fairness_again(&scheduler->fairness, &sequence->ticket);
     list_remove(&scheduler->running, sequence);
     list_insert(&scheduler->waiting, sequence);
@@ -274,9 +274,33 @@ static uint32_t choose_chunk(struct scheduler *scheduler, struct sequence *seque
                                            sequence->ids, sequence->n);
 
     if (sequence->output_n == 0)
-        sequence->cached_n += found;
+        sequence->start.memory_tokens += found;
     sequence->rows_n = due(sequence) < budget ? due(sequence) : budget;
     return sequence->rows_n;
+}
+
+/* Tells the submitter what its prompt was spared. */
+static void say_start(struct scheduler *scheduler, struct sequence *sequence)
+{
+    struct kv_cache *cache = scheduler->options.cache;
+    struct sequence_start *start = &sequence->start;
+    const uint32_t n = sequence->prompt_n;
+
+    start->marked_tokens = kv_table_marked(cache, &sequence->table, sequence->ids, n);
+    start->diverged_at = kv_table_diverged(cache, &sequence->table, sequence->ids, n);
+    if (sequence->params.on_start)
+        sequence->params.on_start(sequence->params.context, start);
+}
+
+/* Once the whole prompt is computed, its marks are worth something to the next one. */
+static void declare_marks(struct scheduler *scheduler, struct sequence *sequence)
+{
+    if (sequence->marked || sequence->table.length < sequence->prompt_n)
+        return;
+    sequence->marked = true;
+    for (uint32_t i = 0; i < sequence->params.marks_n; i++)
+        kv_table_mark(scheduler->options.cache, &sequence->table, sequence->ids,
+                      sequence->marks[i].tokens, sequence->marks[i].seconds);
 }
 
 /* Whether `ahead` will complete a page, or is about to, that `sequence` needs next. */
@@ -288,6 +312,7 @@ static bool leads(const struct scheduler *scheduler, const struct sequence *ahea
     const uint32_t variant = waits ? variant_of(scheduler, sequence) : sequence->table.variant;
 
     return ahead != sequence && !ahead->held && !is_decoding(ahead) &&
+           ahead->table.space == sequence->table.space &&
            (length > sequence->table.length ||
             (length == sequence->table.length && ahead->rows_n > 0)) &&
            end <= ahead->n && end < sequence->n && ahead->table.variant == variant &&
@@ -369,7 +394,7 @@ static bool admit(struct scheduler *scheduler, struct sequence *sequence)
 {
     struct kv_cache *cache = scheduler->options.cache;
 
-    kv_table_init(&sequence->table, variant_of(scheduler, sequence));
+    sequence->table.variant = variant_of(scheduler, sequence);
     const uint32_t found = kv_table_lookup(cache, &sequence->table, sequence->ids, sequence->n);
     if (!make_room_to_enter(scheduler, sequence)) {
         kv_table_release(cache, &sequence->table);
@@ -378,10 +403,11 @@ static bool admit(struct scheduler *scheduler, struct sequence *sequence)
     list_remove(&scheduler->waiting, sequence);
     list_insert(&scheduler->running, sequence);
     if (sequence->output_n == 0)
-        sequence->cached_n = found;
+        sequence->start.memory_tokens = found;
     if (!sequence->started) {
         scheduler->stats.prompt_tokens += sequence->prompt_n;
         sequence_start(sequence);
+        say_start(scheduler, sequence);
     }
     return true;
 }
@@ -621,6 +647,7 @@ static void settle(struct scheduler *scheduler)
             continue;
         kv_table_commit(scheduler->options.cache, &sequence->table, sequence->ids,
                         sequence->table.length + sequence->rows_n);
+        declare_marks(scheduler, sequence);
         if (sequence->logits)
             advance(scheduler, sequence);
         else if (due(sequence) == 0)            /* max_tokens 0 */

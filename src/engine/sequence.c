@@ -20,12 +20,17 @@ struct sequence *sequence_new(const struct sequence_params *params, uint32_t con
         return NULL;
     *sequence = (struct sequence){
         .params = *params, .inbox = inbox, .door = door, .prompt_n = prompt_n, .n = prompt_n,
-        .capacity = capacity, .submitted_ns = clock_ns(),
+        .capacity = capacity, .start = {.prompt_tokens = prompt_n}, .submitted_ns = clock_ns(),
     };
     sequence->params.tokens = NULL;
     memcpy(sequence->ids, params->tokens, prompt_n * sizeof *sequence->ids);
     sampler_init(&sequence->sampler, params->sampling);
+    for (uint32_t i = 0; i < params->marks_n; i++)
+        sequence->marks[i] = params->marks[i];
+    sequence->params.marks = sequence->marks;
     kv_table_init(&sequence->table, 0);
+    sequence->table.space = params->space;
+    sequence->table.side = params->rank >= RANK_SIDE;
     return sequence;
 }
 
@@ -56,7 +61,7 @@ void sequence_end(struct sequence *sequence, enum sequence_end end, const struct
 
     detokenizer_finish(&sequence->detokenizer, &tail);
     struct sequence_result result = {
-        .end = end, .prompt_tokens = sequence->prompt_n, .cached_tokens = sequence->cached_n,
+        .end = end, .start = sequence->start,
         .output_tokens = sequence->output_n, .tail = buf_view(&tail),
         .queue_ms = ms_between(sequence->submitted_ns, started),
         .prefill_ms = ms_between(started, first), .decode_ms = ms_between(first, now),

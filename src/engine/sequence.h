@@ -35,9 +35,12 @@ struct sequence {
     bool held;                          /* paused, as read at the beginning of the step */
     bool started;                       /* was admitted once */
     struct kv_table table;
+    struct sequence_start start;        /* what was found of the prompt */
+    struct cache_mark marks[CACHE_MARKS_MAX];   /* params.marks */
+    bool marked;                        /* the prompt is computed, the marks are declared */
     struct sampler sampler;
     struct detokenizer detokenizer;
-    uint32_t prompt_n, cached_n, output_n;
+    uint32_t prompt_n, output_n;
     uint32_t rows_n;                    /* its part in this step */
     bool considered;                    /* had its turn to take prompt rows in this step */
     uint64_t passed;                    /* tokens of those that were let in before it */

@@ -132,7 +132,7 @@ static void run_finish(struct run *run)
     assert_int_equal(run->dones, 1);
     assert_true(utf8_valid(buf_view(&run->text)));
     buf_release(&run->text);
-    assert_int_equal(run->result.prompt_tokens, run->prompt_n);
+    assert_int_equal(run->result.start.prompt_tokens, run->prompt_n);
     queue_free(run->signals);
 }
 
@@ -326,8 +326,8 @@ static void test_prefix_is_found(void **state)
     wait_for_done(&first);
     run_start(&again, engine, 50);
     wait_for_done(&again);
-    assert_int_equal(first.result.cached_tokens, 0);
-    assert_int_equal(again.result.cached_tokens, 128);
+    assert_int_equal(first.result.start.memory_tokens, 0);
+    assert_int_equal(again.result.start.memory_tokens, 128);
     assert_same_text(&again, &first);
     struct engine_stats stats;
     assert_all_given_back(engine);
@@ -427,7 +427,7 @@ static void test_ends(void **state)
     wait_for_done(&run);
     assert_int_equal(run.result.end, SEQUENCE_MAX_TOKENS);
     assert_int_equal(run.out_n, 3);
-    assert_int_equal(run.result.cached_tokens, KV_PAGE);        /* the prefill left them */
+    assert_int_equal(run.result.start.memory_tokens, KV_PAGE);        /* the prefill left them */
     run.stop_at = 2;
     run_start(&run, engine, 50);
     wait_for_done(&run);

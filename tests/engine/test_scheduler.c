@@ -39,7 +39,11 @@ struct run {
     struct sequence *sequence;
     int32_t prompt[CONTEXT], out[CONTEXT];
     uint32_t prompt_n, max_tokens, out_n, stop_at;
-    bool done;
+    bool done, begun;
+    uint64_t space;
+    struct cache_mark marks[CACHE_MARKS_MAX];
+    uint32_t marks_n;
+    struct sequence_start start;        /* as on_start gave it */
     struct sequence_result result;
 };
 
@@ -99,11 +103,22 @@ static void fake_step(void *context, const struct batch_row *rows, uint32_t rows
 static bool fake_is_end(void *context, int32_t id) { return id == END; }
 static struct str fake_text(void *context, int32_t id) { return STR("x"); }
 
+static void on_start(void *context, const struct sequence_start *start)
+{
+    struct run *run = context;
+
+    assert_false(run->done || run->begun);
+    assert_int_equal(start->prompt_tokens, run->prompt_n);
+    assert_in_range(start->diverged_at, start->memory_tokens, run->prompt_n);
+    run->begun = true;
+    run->start = *start;
+}
+
 static bool on_token(void *context, int32_t id, struct str text)
 {
     struct run *run = context;
 
-    assert_false(run->done);
+    assert_true(run->begun && !run->done);
     run->out[run->out_n++] = id;
     return !(run->stop_at && run->out_n == run->stop_at);
 }
@@ -172,6 +187,7 @@ static struct run *start(struct bench *bench, int i, uint32_t prompt_n, uint32_t
         .tokens = run->prompt, .tokens_n = prompt_n, .max_tokens = max_tokens,
         .sampling = {.temperature = 0, .top_p = 1}, .owner = bench->owner, .flow = bench->flow,
         .rank = bench->rank, .context = run, .on_token = on_token, .on_done = on_done,
+        .space = run->space, .marks = run->marks, .marks_n = run->marks_n, .on_start = on_start,
     };
     assert_true(door_enter(bench->door, params.owner, params.rank, prompt_n, NULL));
     run->sequence = sequence_new(&params, CONTEXT, bench->inbox, bench->door);
@@ -219,9 +235,9 @@ static void check_run(const struct run *run)
     }
     assert_int_equal(run->out_n, out_n);
     assert_int_equal(run->result.end, end);
-    assert_int_equal(run->result.prompt_tokens, run->prompt_n);
+    assert_int_equal(run->result.start.prompt_tokens, run->prompt_n);
     assert_int_equal(run->result.output_tokens, out_n + (end == SEQUENCE_END_TOKEN));
-    assert_true(run->result.cached_tokens < run->prompt_n);
+    assert_true(run->result.start.memory_tokens < run->prompt_n);
 }
 
 static void run_all(struct bench *bench)
@@ -257,7 +273,7 @@ static void test_variants(void **state)
     assert_int_equal(bench->rows, VARIANT_LENGTH - 10 + 4);
     start(bench, 1, VARIANT_LENGTH + 1, 5, 1, VARIANT_LENGTH);  /* knows nothing of the first */
     run_all(bench);
-    assert_int_equal(bench->runs[1].result.cached_tokens, 0);
+    assert_int_equal(bench->runs[1].result.start.memory_tokens, 0);
     const uint32_t before = bench->rows;
     struct run *run = start(bench, 2, VARIANT_LENGTH - 10, 40, 2, 0);
     run_all(bench);
@@ -292,12 +308,36 @@ static void test_prefix_is_shared(void **state)
     const uint32_t first = bench->rows;
     start(bench, 1, 310, 5, 1, 290);
     run_all(bench);
-    assert_int_equal(bench->runs[0].result.cached_tokens, 0);
-    assert_int_equal(bench->runs[1].result.cached_tokens, 256);
+    assert_int_equal(bench->runs[0].result.start.memory_tokens, 0);
+    assert_int_equal(bench->runs[1].result.start.memory_tokens, 256);
     assert_true(bench->rows - first <= 310 - 256 + 5);
     check_run(&bench->runs[0]);
     check_run(&bench->runs[1]);
     assert_int_equal(scheduler_stats(bench->scheduler).cached_tokens, 256);
+    bench_free(bench);
+}
+
+/* What on_start says: in its own space all but the last page, and the longest mark; in another
+ * nothing. */
+static void test_start_says_what_was_found(void **state)
+{
+    struct bench *bench = bench_new(64);
+
+    for (int i = 0; i < 4; i++) {
+        struct run *run = &bench->runs[i];
+        run->space = i == 2 ? 9 : 1;
+        run->marks[0] = (struct cache_mark){70, 300};
+        run->marks[1] = (struct cache_mark){i == 0 ? 200 : 250, 3600};
+        run->marks_n = i == 3 ? 1 : 2;
+        start(bench, i, i == 3 ? 100 : 300, 5, 1, i == 1 ? 290 : 300);
+        run_all(bench);
+        check_run(run);
+    }
+    static const struct sequence_start wanted[] = {
+        {300, 0, 0, 0, 0}, {300, 256, 0, 200, 256}, {300, 0, 0, 0, 0}, {100, 64, 0, 70, 100},
+    };
+    for (int i = 0; i < 4; i++)
+        assert_memory_equal(&bench->runs[i].start, &wanted[i], sizeof wanted[i]);
     bench_free(bench);
 }
 
@@ -315,7 +355,7 @@ static void test_prefix_of_one_under_way(void **state)
     for (int i = 0; i < 6; i++)
         check_run(&bench->runs[i]);
     for (int i = 1; i < 6; i++)
-        assert_int_equal(bench->runs[i].result.cached_tokens, 384);
+        assert_int_equal(bench->runs[i].result.start.memory_tokens, 384);
     bench_free(bench);
 }
 
@@ -666,6 +706,7 @@ int main(void)
         cmocka_unit_test(test_variants),
         cmocka_unit_test(test_stop),
         cmocka_unit_test(test_prefix_is_shared),
+        cmocka_unit_test(test_start_says_what_was_found),
         cmocka_unit_test(test_prefix_of_one_under_way),
         cmocka_unit_test(test_leader_goes),
         cmocka_unit_test(test_short_prompt_passes),
