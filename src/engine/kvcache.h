@@ -24,7 +24,8 @@ struct kv_cache *kv_cache_new(uint32_t layers, uint32_t kv_heads, uint32_t head_
 void kv_cache_free(struct kv_cache *cache);
 void kv_cache_clock(struct kv_cache *cache, uint64_t (*now_ns)(void));  /* else clock_ns */
 
-/* Where one layer and KV head of a page lie: [KV_PAGE][head_dim] half floats. */
+/* Where one layer and KV head of a page lie: keys are [head_dim][KV_PAGE] half floats, values
+ * [KV_PAGE][head_dim]. */
 uint16_t *kv_page_k(const struct kv_cache *cache, uint32_t page, uint32_t layer, uint32_t head);
 uint16_t *kv_page_v(const struct kv_cache *cache, uint32_t page, uint32_t layer, uint32_t head);
 

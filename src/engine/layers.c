@@ -87,15 +87,23 @@ struct qkv_job {
     uint32_t layer;
 };
 
+/* A head of one row into its place: values in a run, a key's numbers one to each line of its page. */
 static void store(struct forward *f, const float *x, uint32_t row, uint32_t layer, uint32_t head,
                   bool values)
 {
     const struct batch_row *in = &f->batch[row];
     const uint32_t page = in->table->pages[in->position / KV_PAGE], n = f->hparams->head_dim;
-    uint16_t *to = values ? kv_page_v(f->cache, page, layer, head)
-                          : kv_page_k(f->cache, page, layer, head);
+    const uint32_t at = in->position % KV_PAGE;
+    uint16_t halves[HEAD_DIM_MAX], *to;
 
-    f->kernels->f32_to_f16(to + (size_t)(in->position % KV_PAGE) * n, x, n);
+    if (values) {
+        f->kernels->f32_to_f16(kv_page_v(f->cache, page, layer, head) + (size_t)at * n, x, n);
+        return;
+    }
+    f->kernels->f32_to_f16(halves, x, n);
+    to = kv_page_k(f->cache, page, layer, head) + at;
+    for (uint32_t i = 0; i < n; i++)
+        to[(size_t)i * KV_PAGE] = halves[i];
 }
 
 static void turn(struct forward *f, float *x, uint32_t row, const struct layer_kind *kind)

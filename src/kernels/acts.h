@@ -21,8 +21,7 @@ enum {
 /* Enough scratch for every table: see body_float.h, body_gemm.h and body_attend.h. */
 enum {
     MATMUL_SCRATCH_BYTES = MATMUL_ROWS * 4096,
-    ATTEND_ROWS_PADDED = ATTEND_ROWS_MAX + 8,
-    ATTEND_DIM_STEP = 64,
+    ATTEND_LANES_MAX = 16,      /* floats of the widest vector */
 };
 
 /* Below this a group is all zero: 127 / amax must stay finite. */

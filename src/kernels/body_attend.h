@@ -1,254 +1,388 @@
 /* body_attend.h - attention over half-float pages, in the vocabulary of a simd_*.h file.
  *
- * Each page of keys and of values is read once, for all query rows. For many rows it is made floats
- * first: keys turned to [dim][position], so that a vector is a run of positions and scores never
- * need adding across lanes; values stay [position][dim]. Both products are then tiles of
- * V_TILE_ROWS rows by 4 vectors held in registers. For one tile of rows (decoding) that would not
- * pay: it takes the half floats as they lie. The softmax streams: a row keeps its maximum and total
- * so far, and what it gathered is shrunk when a page brings a higher maximum.
+ * Each page of keys and of values is read once for all query rows. Keys lie as [dim][position], so
+ * that a vector is a run of positions and scores never need adding across lanes; values lie as
+ * [position][dim]. Both products are tiles of a few rows by 4 vectors held in registers, straight
+ * from the half floats: making floats of them once for all tiles was measured, and is slower. The
+ * softmax streams: a row keeps its maximum and total so far, and what it gathered is shrunk when a
+ * page brings a higher maximum.
  *
- * The hard thing is what lies outside a row's range: scores there are replaced before anyone looks
- * at them, and values there are never multiplied (memory that holds no position yet may hold NaN).
- */
+ * The hard thing is that a row's bits may not depend on the rows beside it. Each number is one
+ * chain of fma in order of dims, or of positions, whatever the tile's shape; and where the rows of
+ * a tile see different positions, those are added row by row, so that nothing outside a row's
+ * range is ever multiplied for it (memory that holds no position yet may hold NaN). */
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
 #include "kernels/kernels.h"
 
-enum { V_STEP = 4 * V_LANES };
-
-struct attend_state {
-    size_t rows, dim, dim_padded;
-    bool few;                   /* one tile of rows, and a dim of whole tiles */
-    float *page;                /* keys [dim][KV_PAGE] or values [KV_PAGE][dim_padded] */
-    float *q;                   /* [rows][dim], scaled */
-    float *sums;                /* [rows][dim_padded] */
-    float *scores;              /* [rows][KV_PAGE] */
-    float softcap;
-    float best[ATTEND_ROWS_MAX], total[ATTEND_ROWS_MAX];
+enum {
+    ATTEND_VECTORS = 4,         /* of a tile */
 };
 
-/* Rows are worked on by the tile: a row past the last is computed and dropped. */
-static size_t attend_rows_padded(size_t rows)
-{
-    return (rows + V_TILE_ROWS - 1) / V_TILE_ROWS * V_TILE_ROWS;
-}
+struct attend_state {
+    const struct attend *job;
+    size_t dim, stride;         /* stride: dim in whole vectors */
+    float *q;                   /* [rows][dim], scaled */
+    float *sums;                /* [rows][stride] */
+    float *scores;              /* [rows][KV_PAGE] */
+    float *totals;              /* [rows][V_LANES] */
+    float best[ATTEND_ROWS_MAX];
+    size_t begin[ATTEND_ROWS_MAX], end[ATTEND_ROWS_MAX];    /* what each row sees of the page */
+};
 
 static void attend_begin(struct attend_state *state, const struct attend *job)
 {
-    size_t rows = attend_rows_padded(job->rows), dim = job->head_dim;
-    state->rows = job->rows;
+    size_t dim = job->head_dim;
+    state->job = job;
     state->dim = dim;
-    state->dim_padded = (dim + V_STEP - 1) / V_STEP * V_STEP;
-    state->few = job->rows <= V_TILE_ROWS && dim % V_STEP == 0;
-    state->page = job->scratch;
-    state->q = state->page + KV_PAGE * state->dim_padded;
-    state->sums = state->q + rows * state->dim_padded;
-    state->scores = state->sums + rows * state->dim_padded;
-    state->softcap = job->softcap;
-    memset(state->q, 0, rows * dim * sizeof *state->q);
-    memset(state->sums, 0, rows * state->dim_padded * sizeof *state->sums);
-    memset(state->scores, 0, rows * KV_PAGE * sizeof *state->scores);
+    state->stride = (dim + V_LANES - 1) / V_LANES * V_LANES;
+    state->sums = job->scratch;
+    state->scores = state->sums + job->rows * state->stride;
+    state->totals = state->scores + job->rows * KV_PAGE;
+    state->q = state->totals + job->rows * V_LANES;
     for (size_t r = 0; r < job->rows; r++) {
         for (size_t i = 0; i < dim; i++)
             state->q[r * dim + i] = job->q[r][i] * job->scale;
-        state->best[r] = -INFINITY;
-        state->total[r] = 0;
     }
 }
 
-static void attend_keys(struct attend_state *state, const uint16_t *page, size_t end)
+/* A page of halves, and how far off the next one is, for fetching: both in bytes. */
+struct attend_side {
+    const uint16_t *halves;
+    intptr_t ahead;
+};
+
+static inline struct attend_side attend_side(const uint16_t *page, const uint16_t *next)
 {
-    for (size_t p = 0; p < end; p += 8) {
-        for (size_t i = 0; i < state->dim; i += 8)
-            simd_transpose8_half(state->page + i * KV_PAGE + p, KV_PAGE,
-                                 page + p * state->dim + i, state->dim);
-    }
+    return (struct attend_side){page, next ? (intptr_t)next - (intptr_t)page : 0};
 }
 
-static void attend_values(struct attend_state *state, const uint16_t *page, size_t begin,
-                          size_t end)
-{
-    for (size_t p = begin; p < end; p++)
-        f16_to_f32(state->page + p * state->dim_padded, page + p * state->dim, state->dim);
-}
-
-/* to[r][0..V_STEP) (+)= sum over i of a[r][i] * b[i][0..V_STEP), r < R; b is floats or halves. */
+/* to[r][0 .. J vectors) (+)= sum over i of a[r][i] * b[i][0 .. J vectors), r < R; the vectors hold
+ * at most `lanes` numbers. */
 __attribute__((always_inline)) static inline void
-attend_tile(float *to, size_t to_stride, const float *a, size_t a_stride, const void *b,
-            size_t b_stride, size_t n, const bool accumulate, const bool halves, const size_t R)
+attend_tile(float *to, size_t to_stride, const float *a, size_t a_stride, const uint16_t *b,
+            size_t b_stride, intptr_t ahead, size_t n, const bool accumulate, const size_t lanes,
+            const size_t R, const size_t J)
 {
-    vf sums[V_TILE_ROWS][4];
+    vf sums[V_TILE_ROWS][ATTEND_VECTORS];
     for (size_t r = 0; r < R; r++) {
-        for (size_t j = 0; j < 4; j++)
+        for (size_t j = 0; j < J; j++)
             sums[r][j] = accumulate ? vf_load(to + r * to_stride + j * V_LANES) : vf_zero();
     }
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++, b += b_stride) {
         vf left[V_TILE_ROWS];
+        __builtin_prefetch((const void *)((intptr_t)b + ahead));
         for (size_t r = 0; r < R; r++)
             left[r] = vf_set1(a[r * a_stride + i]);
-        for (size_t j = 0; j < 4; j++) {
-            size_t at = i * b_stride + j * V_LANES;
-            vf right = halves ? vf_load_half((const uint16_t *)b + at)
-                              : vf_load((const float *)b + at);
+        for (size_t j = 0; j < J; j++) {
+            vf right = lanes < V_LANES ? vf_load_half8(b) : vf_load_half(b + j * V_LANES);
             for (size_t r = 0; r < R; r++)
                 sums[r][j] = vf_fma(left[r], right, sums[r][j]);
         }
     }
     for (size_t r = 0; r < R; r++) {
-        for (size_t j = 0; j < 4; j++)
+        for (size_t j = 0; j < J; j++)
             vf_store(to + r * to_stride + j * V_LANES, sums[r][j]);
     }
 }
 
-/* Scores of R rows at positions [begin, end), four at a time, straight from the page. */
+/* Scores of R rows at positions [from, to) and what else is in their vectors. */
 __attribute__((always_inline)) static inline void
-attend_scores_few(struct attend_state *state, const uint16_t *page, size_t begin, size_t end,
-                  const size_t R)
+attend_scores(struct attend_state *state, const struct attend_side *keys, size_t row, size_t from,
+              size_t to, const size_t R)
 {
-    for (size_t p = begin / 4 * 4; p < end; p += 4) {
-        vf sums[V_TILE_ROWS][4];
-        for (size_t r = 0; r < R; r++) {
-            for (size_t j = 0; j < 4; j++)
-                sums[r][j] = vf_zero();
-        }
-        for (size_t i = 0; i < state->dim; i += V_LANES) {
-            for (size_t j = 0; j < 4; j++) {
-                vf key = vf_load_half(page + (p + j) * state->dim + i);
-                for (size_t r = 0; r < R; r++)
-                    sums[r][j] = vf_fma(vf_load(state->q + r * state->dim + i), key, sums[r][j]);
-            }
-        }
-        for (size_t r = 0; r < R; r++)
-            vf_store_sums4(state->scores + r * KV_PAGE + p, sums[r]);
-    }
+    const size_t step = ATTEND_VECTORS * V_LANES, dim = state->dim;
+    for (size_t p = from / step * step; p < to; p += step)
+        attend_tile(state->scores + row * KV_PAGE + p, KV_PAGE, state->q + row * dim, dim,
+                    keys->halves + p, KV_PAGE, keys->ahead, dim, false, V_LANES, R,
+                    ATTEND_VECTORS);
 }
 
-/* Scores of one row in one page become weights; [begin, end) is what the row may see of it. */
-static void attend_softmax(struct attend_state *state, size_t row, size_t begin, size_t end)
+/* Adds to R rows' sums the values of positions [from, to), by their weights. */
+__attribute__((always_inline)) static inline void
+attend_values(struct attend_state *state, const struct attend_side *values, size_t row, size_t from,
+              size_t to, const size_t R)
 {
-    float *scores = state->scores + row * KV_PAGE;
-    if (begin >= end) {
-        memset(scores, 0, KV_PAGE * sizeof *scores);
-        return;
+    const size_t step = ATTEND_VECTORS * V_LANES, dim = state->dim;
+    const float *weights = state->scores + row * KV_PAGE + from;
+    const uint16_t *halves = values->halves + from * dim;
+    float *sums = state->sums + row * state->stride;
+    size_t i = 0;
+    for (; i + step <= dim; i += step)
+        attend_tile(sums + i, state->stride, weights, KV_PAGE, halves + i, dim, values->ahead,
+                    to - from, true, V_LANES, R, ATTEND_VECTORS);
+    for (; i + V_LANES <= dim; i += V_LANES)
+        attend_tile(sums + i, state->stride, weights, KV_PAGE, halves + i, dim, values->ahead,
+                    to - from, true, V_LANES, R, 1);
+    if (V_LANES > 8 && i < dim)
+        attend_tile(sums + i, state->stride, weights, KV_PAGE, halves + i, dim, values->ahead,
+                    to - from, true, 8, R, 1);
+}
+
+typedef void attend_product(struct attend_state *state, const struct attend_side *side, size_t row,
+                            size_t from, size_t to);
+
+#define ATTEND_PRODUCT(name, product, rows)                                                  \
+    static void name(struct attend_state *state, const struct attend_side *side, size_t row, \
+                     size_t from, size_t to)                                                 \
+    {                                                                                        \
+        product(state, side, row, from, to, rows);                                           \
     }
-    if (state->softcap > 0)
-        softcap(scores + begin, end - begin, state->softcap);
-    for (size_t p = 0; p < begin; p++)
-        scores[p] = -INFINITY;
-    for (size_t p = end; p < KV_PAGE; p++)
-        scores[p] = -INFINITY;
-    vf top = vf_load(scores);
-    for (size_t p = V_LANES; p < KV_PAGE; p += V_LANES)
+ATTEND_PRODUCT(scores1, attend_scores, 1)
+ATTEND_PRODUCT(scores2, attend_scores, 2)
+ATTEND_PRODUCT(scores_tile, attend_scores, V_TILE_ROWS)
+ATTEND_PRODUCT(values1, attend_values, 1)
+ATTEND_PRODUCT(values2, attend_values, 2)
+ATTEND_PRODUCT(values_tile, attend_values, V_TILE_ROWS)
+
+/* By the number of rows: those that attend_tile_rows gives. */
+static attend_product *const scores_of[V_TILE_ROWS + 1] =
+    {[1] = scores1, [2] = scores2, [V_TILE_ROWS] = scores_tile};
+static attend_product *const values_of[V_TILE_ROWS + 1] =
+    {[1] = values1, [2] = values2, [V_TILE_ROWS] = values_tile};
+
+/* How many rows the next tile has when so many are left; two and two read less than three and one. */
+static size_t attend_tile_rows(size_t left)
+{
+    return left >= V_TILE_ROWS && left != 4 ? V_TILE_ROWS : left > 2 ? 2 : left;
+}
+
+/* A row has a new highest score: what was summed so far was measured against the old one. */
+__attribute__((noinline)) static void
+attend_raise(struct attend_state *state, size_t row, float best)
+{
+    float *sums = state->sums + row * state->stride, *totals = state->totals + row * V_LANES;
+    vf shrink = vf_set1(expf(state->best[row] - best));
+    for (size_t i = 0; i < state->stride; i += V_LANES)
+        vf_store(sums + i, vf_mul(vf_load(sums + i), shrink));
+    vf_store(totals, vf_mul(vf_load(totals), shrink));
+    state->best[row] = best;
+}
+
+/* Scores [from, to) of one row, whole vectors, become weights and are added to its total. */
+__attribute__((always_inline)) static inline void
+attend_weigh(struct attend_state *state, size_t row, const size_t from, const size_t to)
+{
+    float *scores = state->scores + row * KV_PAGE, *totals = state->totals + row * V_LANES;
+    vf top = vf_load(scores + from);
+    for (size_t p = from + V_LANES; p < to; p += V_LANES)
         top = vf_max(top, vf_load(scores + p));
     float best = vf_top(top);
-    if (best > state->best[row]) {
-        float shrink = expf(state->best[row] - best), *sums = state->sums + row * state->dim_padded;
-        for (size_t i = 0; i < state->dim_padded; i += V_LANES)
-            vf_store(sums + i, vf_mul(vf_load(sums + i), vf_set1(shrink)));
-        state->total[row] *= shrink;
-        state->best[row] = best;
-    }
-    vf most = vf_set1(state->best[row]), total = vf_zero();
-    for (size_t p = 0; p < KV_PAGE; p += V_LANES) {
+    if (best > state->best[row])
+        attend_raise(state, row, best);
+    vf most = vf_set1(state->best[row]), total = vf_load(totals);
+    for (size_t p = from; p < to; p += V_LANES) {
         vf weight = vf_exp(vf_sub(vf_load(scores + p), most));
         vf_store(scores + p, weight);
         total = vf_add(total, weight);
     }
-    state->total[row] += vf_sum(total);
+    vf_store(totals, total);
 }
 
-/* What of page number `page` rows [row, row + n) may see, as positions in it. */
-static void attend_range(const struct attend *job, size_t row, size_t n, size_t page, size_t *begin,
-                         size_t *end)
+/* Scores of one row in one page become weights. */
+static void attend_softmax(struct attend_state *state, size_t row)
 {
-    size_t start = page * KV_PAGE, first = SIZE_MAX, last = 0;
-    for (size_t r = row; r < row + n && r < job->rows; r++) {
-        size_t from = job->first[r] > start ? job->first[r] : start;
-        size_t to = job->visible[r] < start + KV_PAGE ? job->visible[r] : start + KV_PAGE;
-        if (from < to) {
-            first = from < first ? from : first;
-            last = to > last ? to : last;
-        }
-    }
-    *begin = first < last ? first - start : 0;
-    *end = first < last ? last - start : 0;
-}
-
-static void attend_page_few(struct attend_state *state, const struct attend *job, size_t page)
-{
-    size_t begin, end, first, last, dim = state->dim;
-    attend_range(job, 0, job->rows, page, &begin, &end);
+    float *scores = state->scores + row * KV_PAGE;
+    size_t begin = state->begin[row], end = state->end[row];
+    size_t from = begin / V_LANES * V_LANES, to = (end + V_LANES - 1) / V_LANES * V_LANES;
     if (begin >= end)
         return;
-    if (job->rows == 1)
-        attend_scores_few(state, job->k[page], begin, end, 1);
-    else
-        attend_scores_few(state, job->k[page], begin, end, V_TILE_ROWS);
+    if (state->job->softcap > 0)
+        softcap(scores + begin, end - begin, state->job->softcap);
+    if (begin == 0 && end == KV_PAGE) {
+        attend_weigh(state, row, 0, KV_PAGE);
+        return;
+    }
+    for (size_t p = from; p < begin; p++)
+        scores[p] = -INFINITY;
+    for (size_t p = end; p < to; p++)
+        scores[p] = -INFINITY;
+    attend_weigh(state, row, from, to);
+}
+
+/* The values of a page for n rows: together where all of them see, then the others' ends. */
+static void attend_gather(struct attend_state *state, const struct attend_side *values, size_t row,
+                          size_t n)
+{
+    size_t low = 0, high = KV_PAGE;
+    for (size_t r = row; r < row + n; r++) {
+        low = state->begin[r] > low ? state->begin[r] : low;
+        high = state->end[r] < high ? state->end[r] : high;
+    }
+    if (low >= high)
+        low = high = KV_PAGE;
+    for (size_t r = row; r < row + n; r++) {
+        size_t end = state->end[r] < low ? state->end[r] : low;
+        if (state->begin[r] < end)
+            values1(state, values, r, state->begin[r], end);
+    }
+    if (low < high)
+        values_of[n](state, values, row, low, high);
+    for (size_t r = row; r < row + n; r++) {
+        if (high < state->end[r])
+            values1(state, values, r, high, state->end[r]);
+    }
+}
+
+/* What rows see of a page, as positions in it; returns whether it is anything at all. */
+static bool attend_look(struct attend_state *state, size_t page)
+{
+    const struct attend *job = state->job;
+    size_t start = page * KV_PAGE;
+    bool any = false;
     for (size_t r = 0; r < job->rows; r++) {
-        attend_range(job, r, 1, page, &first, &last);
-        attend_softmax(state, r, first, last);
+        size_t from = job->first[r] > start ? job->first[r] - start : 0;
+        size_t to = job->visible[r] > start ? job->visible[r] - start : 0;
+        state->begin[r] = from;
+        state->end[r] = to < KV_PAGE ? to : KV_PAGE;
+        if (from >= state->end[r])
+            state->begin[r] = state->end[r] = 0;
+        any = any || state->end[r] > 0;
     }
-    const float *weights = state->scores + begin;
-    for (size_t i = 0; i < dim; i += V_STEP) {
-        const uint16_t *values = job->v[page] + begin * dim + i;
-        if (job->rows == 1)
-            attend_tile(state->sums + i, dim, weights, KV_PAGE, values, dim, end - begin, true,
-                        true, 1);
-        else
-            attend_tile(state->sums + i, dim, weights, KV_PAGE, values, dim, end - begin, true,
-                        true, V_TILE_ROWS);
+    return any;
+}
+
+/* The hull of what n rows see. */
+static void attend_hull(const struct attend_state *state, size_t row, size_t n, size_t *from,
+                        size_t *to)
+{
+    *from = KV_PAGE;
+    *to = 0;
+    for (size_t r = row; r < row + n; r++) {
+        if (state->end[r] > 0 && state->begin[r] < *from)
+            *from = state->begin[r];
+        if (state->end[r] > *to)
+            *to = state->end[r];
     }
 }
 
-static void attend_page(struct attend_state *state, const struct attend *job, size_t page)
+static void attend_page(struct attend_state *state, size_t page, size_t next)
 {
-    size_t begin, end, from, to;
-    attend_range(job, 0, job->rows, page, &begin, &end);
-    if (begin >= end)
+    const struct attend *job = state->job;
+    size_t from, to, n;
+    if (!attend_look(state, page))
         return;
-    attend_keys(state, job->k[page], end);
-    for (size_t row = 0; row < job->rows; row += V_TILE_ROWS) {
-        attend_range(job, row, V_TILE_ROWS, page, &from, &to);
-        for (size_t p = from / V_STEP * V_STEP; p < to; p += V_STEP)
-            attend_tile(state->scores + row * KV_PAGE + p, KV_PAGE, state->q + row * state->dim,
-                        state->dim, state->page + p, KV_PAGE, state->dim, false, false,
-                        V_TILE_ROWS);
-        for (size_t r = row; from < to && r < row + V_TILE_ROWS && r < job->rows; r++) {
-            size_t first, last;
-            attend_range(job, r, 1, page, &first, &last);
-            attend_softmax(state, r, first, last);
-        }
+    struct attend_side keys = attend_side(job->k[page], job->k[next]);
+    struct attend_side values = attend_side(job->v[page], job->v[next]);
+    for (size_t row = 0; row < job->rows; row += n) {
+        n = attend_tile_rows(job->rows - row);
+        attend_hull(state, row, n, &from, &to);
+        if (from < to)
+            scores_of[n](state, &keys, row, from, to);
+        keys.ahead = 0;         /* it is on its way */
+        for (size_t r = row; r < row + n; r++)
+            attend_softmax(state, r);
     }
-    attend_values(state, job->v[page], begin, end);
-    for (size_t row = 0; row < job->rows; row += V_TILE_ROWS) {
-        attend_range(job, row, V_TILE_ROWS, page, &from, &to);
-        if (from >= to)
-            continue;
-        for (size_t i = 0; i < state->dim_padded; i += V_STEP)
-            attend_tile(state->sums + row * state->dim_padded + i, state->dim_padded,
-                        state->scores + row * KV_PAGE + from, KV_PAGE,
-                        state->page + from * state->dim_padded + i, state->dim_padded, to - from,
-                        true, false, V_TILE_ROWS);
+    for (size_t row = 0; row < job->rows; row += n) {
+        n = attend_tile_rows(job->rows - row);
+        attend_gather(state, &values, row, n);
+        values.ahead = 0;
     }
+}
+
+/* All rows over one part: sums, totals and best are those of the part afterwards. */
+static void attend_over(struct attend_state *state, size_t part, size_t last)
+{
+    const struct attend *job = state->job;
+    size_t page = part * (ATTEND_PART / KV_PAGE), end = page + ATTEND_PART / KV_PAGE;
+    size_t pages = (last + KV_PAGE - 1) / KV_PAGE;
+    memset(state->sums, 0, job->rows * state->stride * sizeof *state->sums);
+    memset(state->totals, 0, job->rows * V_LANES * sizeof *state->totals);
+    for (size_t r = 0; r < job->rows; r++)
+        state->best[r] = -INFINITY;
+    for (end = end < pages ? end : pages; page < end; page++)
+        attend_page(state, page, page + 1 < end ? page + 1 : page);
+}
+
+/* Does a row see anything of a part? */
+static bool attend_sees(const struct attend *job, size_t row, size_t part)
+{
+    return job->first[row] / ATTEND_PART <= part && (job->visible[row] - 1) / ATTEND_PART >= part;
+}
+
+static void attend_span(const struct attend *job, size_t *first, size_t *last)
+{
+    *first = SIZE_MAX;
+    *last = 0;
+    for (size_t r = 0; r < job->rows; r++) {
+        *first = job->first[r] < *first ? job->first[r] : *first;
+        *last = job->visible[r] > *last ? job->visible[r] : *last;
+    }
+}
+
+/* sums, total and best of the parts so far are joined by those of one more. */
+static void attend_fold(float *sums, float *total, float *best, const float *more, float more_total,
+                        float more_best, size_t dim)
+{
+    bool higher = more_best > *best;
+    float factor = expf(higher ? *best - more_best : more_best - *best);
+    vf left = vf_set1(higher ? factor : 1), right = vf_set1(higher ? 1 : factor);
+    size_t i = 0;
+    for (; i + V_LANES <= dim; i += V_LANES)
+        vf_store(sums + i, vf_fma(vf_load(more + i), right, vf_mul(vf_load(sums + i), left)));
+    if (i < dim)
+        vf_store_n(sums + i, vf_fma(vf_load_n(more + i, dim - i), right,
+                                    vf_mul(vf_load_n(sums + i, dim - i), left)), dim - i);
+    *total = higher ? fmaf(*total, factor, more_total) : fmaf(more_total, factor, *total);
+    *best = higher ? more_best : *best;
+}
+
+static void attend_finish(float *out, float total, float best, const float *sink, size_t dim)
+{
+    if (sink)                   /* infinite where the sink takes all there is */
+        total += expf(*sink - best);
+    for (size_t i = 0; i < dim; i++)
+        out[i] /= total;
 }
 
 static void attend(const struct attend *job)
 {
     struct attend_state state;
+    float total[ATTEND_ROWS_MAX] = {0}, best[ATTEND_ROWS_MAX];
+    size_t first, last;
     attend_begin(&state, job);
-    size_t first = SIZE_MAX, last = 0;
+    attend_span(job, &first, &last);
     for (size_t r = 0; r < job->rows; r++) {
-        first = job->first[r] < first ? job->first[r] : first;
-        last = job->visible[r] > last ? job->visible[r] : last;
+        memset(job->out[r], 0, state.dim * sizeof *job->out[r]);
+        best[r] = -INFINITY;
     }
-    for (size_t page = first / KV_PAGE; page * KV_PAGE < last; page++)
-        (state.few ? attend_page_few : attend_page)(&state, job, page);
-    for (size_t r = 0; r < job->rows; r++) {
-        if (job->sinks)         /* infinite where the sink takes all there is */
-            state.total[r] += expf(job->sinks[r] - state.best[r]);
-        for (size_t i = 0; i < state.dim; i++)
-            job->out[r][i] = state.sums[r * state.dim_padded + i] / state.total[r];
+    for (size_t part = first / ATTEND_PART; part * ATTEND_PART < last; part++) {
+        attend_over(&state, part, last);
+        for (size_t r = 0; r < job->rows; r++) {
+            if (attend_sees(job, r, part))
+                attend_fold(job->out[r], &total[r], &best[r], state.sums + r * state.stride,
+                            vf_sum(vf_load(state.totals + r * V_LANES)), state.best[r], state.dim);
+        }
     }
+    for (size_t r = 0; r < job->rows; r++)
+        attend_finish(job->out[r], total[r], best[r], job->sinks ? &job->sinks[r] : NULL,
+                      state.dim);
+}
+
+static void attend_part(const struct attend *job, size_t part, float *to)
+{
+    struct attend_state state;
+    size_t first, last;
+    attend_begin(&state, job);
+    attend_span(job, &first, &last);
+    attend_over(&state, part, last);
+    for (size_t r = 0; r < job->rows; r++, to += ATTEND_PART_FLOATS(state.dim)) {
+        if (!attend_sees(job, r, part))
+            continue;
+        memcpy(to, state.sums + r * state.stride, state.dim * sizeof *to);
+        to[state.dim] = vf_sum(vf_load(state.totals + r * V_LANES));
+        to[state.dim + 1] = state.best[r];
+    }
+}
+
+static void attend_merge(float *out, const float *parts, size_t stride, size_t n, size_t dim,
+                         const float *sink)
+{
+    float total = 0, best = -INFINITY;
+    memset(out, 0, dim * sizeof *out);
+    for (size_t i = 0; i < n; i++, parts += stride)
+        attend_fold(out, &total, &best, parts, parts[dim], parts[dim + 1], dim);
+    attend_finish(out, total, best, sink, dim);
 }

@@ -47,8 +47,11 @@ void kernels_overlay(struct kernels *table, const struct kernels *over)
         table->softcap = over->softcap;
     if (over->add)
         table->add = over->add;
-    if (over->attend)
+    if (over->attend) {         /* the three go together */
         table->attend = over->attend;
+        table->attend_part = over->attend_part;
+        table->attend_merge = over->attend_merge;
+    }
     if (over->f32_to_f16)
         table->f32_to_f16 = over->f32_to_f16;
     if (over->f16_to_f32)
@@ -161,6 +164,6 @@ size_t matmul_scratch_bytes(size_t k)
 
 size_t attend_scratch_floats(size_t head_dim)
 {
-    size_t dim = round_up(head_dim, ATTEND_DIM_STEP);
-    return (KV_PAGE + 2 * ATTEND_ROWS_PADDED) * dim + ATTEND_ROWS_PADDED * KV_PAGE;
+    size_t dim = round_up(head_dim, ATTEND_LANES_MAX);
+    return ATTEND_ROWS_MAX * (2 * dim + KV_PAGE + ATTEND_LANES_MAX);
 }

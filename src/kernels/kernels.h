@@ -21,6 +21,7 @@ enum {
     KV_PAGE = 64,               /* positions in a page of keys or of values */
     HEAD_DIM_MAX = 256,
     ATTEND_ROWS_MAX = 64,       /* query rows of one attend call */
+    ATTEND_PART = 512,          /* positions whose softmax is taken by itself: whole pages */
     MATMUL_ROWS = 24,           /* row ranges of matmul are best multiples of this */
 };
 
@@ -43,8 +44,14 @@ struct acts {
     size_t k_padded;            /* k rounded up to ACT_GROUP; q is zero from k on */
 };
 
+/* What attend_part makes of one row and part: head_dim sums of values by their weights, the sum of
+ * the weights, and the highest score, against which weights are taken: e^(score - highest). */
+#define ATTEND_PART_FLOATS(head_dim) ((head_dim) + 2)
+
 /* One KV head and a tile of query rows. Row i attends to positions [first[i], visible[i]) of the
- * sequence whose pages are given; each page is [KV_PAGE][head_dim] half floats. */
+ * sequence whose pages are given, half floats: keys are [head_dim][KV_PAGE], values are
+ * [KV_PAGE][head_dim]. Other positions of a page may hold anything, pages that no row sees need not
+ * be there. */
 struct attend {
     size_t rows;                /* 1..ATTEND_ROWS_MAX: queries x heads that share this KV head */
     size_t head_dim;            /* a multiple of 8, at most HEAD_DIM_MAX */
@@ -82,7 +89,15 @@ struct kernels {
     void (*gelu_mul)(float *gate, const float *up, size_t n);   /* GELU's tanh form, likewise */
     void (*softcap)(float *x, size_t n, float cap);             /* x = cap * tanh(x / cap) */
     void (*add)(float *x, const float *y, size_t n);            /* x += y */
+    /* out = softmax(q . k) . v, taken in parts of ATTEND_PART positions that begin at multiples of
+     * it, which are merged in their order. To share a long sequence among threads, attend_part does
+     * one part (out is not looked at; `to` is [rows][ATTEND_PART_FLOATS]; rows that see none of it
+     * are left alone), and attend_merge makes a row's out from its n parts, `stride` floats apart
+     * (sink: NULL for none): the same bits. A row's bits do not depend on the other rows. */
     void (*attend)(const struct attend *job);
+    void (*attend_part)(const struct attend *job, size_t part, float *to);
+    void (*attend_merge)(float *out, const float *parts, size_t stride, size_t n, size_t head_dim,
+                         const float *sink);
     void (*f32_to_f16)(uint16_t *out, const float *x, size_t n);
     void (*f16_to_f32)(float *out, const uint16_t *x, size_t n);
     /* In place: x = exp(x - max) and returns their sum (the caller divides). */

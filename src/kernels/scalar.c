@@ -154,43 +154,90 @@ static void add(float *x, const float *y, size_t n)
         x[i] += y[i];
 }
 
-static void attend_row(const struct attend *job, size_t row)
+/* What a row sees of one part, in the form that attend_part hands out. */
+static void attend_row(const struct attend *job, size_t row, size_t part, float *to)
 {
-    size_t dim = job->head_dim;
+    size_t dim = job->head_dim, begin = part * ATTEND_PART, end = begin + ATTEND_PART;
     const float *q = job->q[row];
-    float *out = job->out[row], best = -INFINITY, total = 0;
-    memset(out, 0, dim * sizeof *out);
-    for (uint32_t p = job->first[row]; p < job->visible[row]; p++) {
-        const uint16_t *k = job->k[p / KV_PAGE] + p % KV_PAGE * dim;
+    float best = -INFINITY, total = 0;
+    begin = job->first[row] > begin ? job->first[row] : begin;
+    end = job->visible[row] < end ? job->visible[row] : end;
+    memset(to, 0, dim * sizeof *to);
+    for (size_t p = begin; p < end; p++) {
+        const uint16_t *k = job->k[p / KV_PAGE] + p % KV_PAGE;
         const uint16_t *v = job->v[p / KV_PAGE] + p % KV_PAGE * dim;
         float score = 0;
         for (size_t i = 0; i < dim; i++)
-            score += q[i] * half_float(k[i]);
+            score += q[i] * half_float(k[i * KV_PAGE]);
         score *= job->scale;
         if (job->softcap > 0)
             score = job->softcap * tanhf(score / job->softcap);
         if (score > best) {     /* what was summed so far was measured against the old maximum */
             float shrink = expf(best - score);
             for (size_t i = 0; i < dim; i++)
-                out[i] *= shrink;
+                to[i] *= shrink;
             total *= shrink;
             best = score;
         }
         float weight = expf(score - best);
         total += weight;
         for (size_t i = 0; i < dim; i++)
-            out[i] += weight * half_float(v[i]);
+            to[i] += weight * half_float(v[i]);
     }
-    if (job->sinks)             /* infinite where the sink takes all there is */
-        total += expf(job->sinks[row] - best);
+    to[dim] = total;
+    to[dim + 1] = best;
+}
+
+static void attend_fold(float *out, float *total, float *best, const float *part, size_t dim)
+{
+    float most = part[dim + 1] > *best ? part[dim + 1] : *best;
+    float before = expf(*best - most), now = expf(part[dim + 1] - most);
+    for (size_t i = 0; i < dim; i++)
+        out[i] = out[i] * before + part[i] * now;
+    *total = *total * before + part[dim] * now;
+    *best = most;
+}
+
+static void attend_finish(float *out, float total, float best, const float *sink, size_t dim)
+{
+    if (sink)                   /* infinite where the sink takes all there is */
+        total += expf(*sink - best);
     for (size_t i = 0; i < dim; i++)
         out[i] /= total;
 }
 
 static void attend(const struct attend *job)
 {
-    for (size_t row = 0; row < job->rows; row++)
-        attend_row(job, row);
+    size_t dim = job->head_dim;
+    float sums[ATTEND_PART_FLOATS(HEAD_DIM_MAX)];
+    for (size_t row = 0; row < job->rows; row++) {
+        float total = 0, best = -INFINITY;
+        memset(job->out[row], 0, dim * sizeof *job->out[row]);
+        for (size_t part = job->first[row] / ATTEND_PART;
+             part * ATTEND_PART < job->visible[row]; part++) {
+            attend_row(job, row, part, sums);
+            attend_fold(job->out[row], &total, &best, sums, dim);
+        }
+        attend_finish(job->out[row], total, best, job->sinks ? &job->sinks[row] : NULL, dim);
+    }
+}
+
+static void attend_part(const struct attend *job, size_t part, float *to)
+{
+    for (size_t row = 0; row < job->rows; row++, to += ATTEND_PART_FLOATS(job->head_dim)) {
+        if (job->first[row] / ATTEND_PART <= part && part * ATTEND_PART < job->visible[row])
+            attend_row(job, row, part, to);
+    }
+}
+
+static void attend_merge(float *out, const float *parts, size_t stride, size_t n, size_t dim,
+                         const float *sink)
+{
+    float total = 0, best = -INFINITY;
+    memset(out, 0, dim * sizeof *out);
+    for (size_t i = 0; i < n; i++, parts += stride)
+        attend_fold(out, &total, &best, parts, dim);
+    attend_finish(out, total, best, sink, dim);
 }
 
 static void f32_to_f16(uint16_t *out, const float *x, size_t n)
@@ -239,6 +286,8 @@ const struct kernels kernels_scalar = {
     .softcap = softcap,
     .add = add,
     .attend = attend,
+    .attend_part = attend_part,
+    .attend_merge = attend_merge,
     .f32_to_f16 = f32_to_f16,
     .f16_to_f32 = f16_to_f32,
     .softmax_exp = softmax_exp,

@@ -43,6 +43,12 @@ static inline vf vf_load_half(const void *at)
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)at));
 }
 
+/* The first 8 halves, the rest 0; for vectors of at most 8, all of them. */
+static inline vf vf_load_half8(const void *at)
+{
+    return vf_load_half(at);
+}
+
 static inline void vf_store_half(uint16_t *at, vf x)
 {
     _mm_storeu_si128((__m128i *)at, _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
@@ -87,15 +93,6 @@ static inline vf vf_fma(vf a, vf b, vf c)       /* a * b + c */
 static inline float vf_sum(vf x)
 {
     return sse_sum(_mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1)));
-}
-
-/* to[i] = the sum of x[i]. */
-static inline void vf_store_sums4(float *to, const vf x[4])
-{
-    __m256 ab = _mm256_add_ps(_mm256_unpacklo_ps(x[0], x[1]), _mm256_unpackhi_ps(x[0], x[1]));
-    __m256 cd = _mm256_add_ps(_mm256_unpacklo_ps(x[2], x[3]), _mm256_unpackhi_ps(x[2], x[3]));
-    __m256 all = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
-    _mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
 }
 
 static inline float vf_top(vf x)

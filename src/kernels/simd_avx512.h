@@ -41,6 +41,12 @@ static inline vf vf_load_half(const void *at)
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)at));
 }
 
+/* The first 8 halves, the rest 0; for vectors of at most 8, all of them. */
+static inline vf vf_load_half8(const void *at)
+{
+    return _mm512_cvtph_ps(_mm256_zextsi128_si256(_mm_loadu_si128((const __m128i *)at)));
+}
+
 static inline void vf_store_half(uint16_t *at, vf x)
 {
     __m128i low = _mm256_cvtps_ph(_mm512_castps512_ps256(x), _MM_FROUND_TO_NEAREST_INT);
@@ -89,25 +95,6 @@ static inline float vf_sum(vf x)
 {
     __m256 y = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
     return sse_sum(_mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1)));
-}
-
-/* Lanes: the sums of a, b, c and d. */
-static inline __m128 sums4(__m128 a, __m128 b, __m128 c, __m128 d)
-{
-    __m128 ab = _mm_add_ps(_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
-    __m128 cd = _mm_add_ps(_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
-    return _mm_add_ps(_mm_movelh_ps(ab, cd), _mm_movehl_ps(cd, ab));
-}
-
-/* to[i] = the sum of x[i]. */
-static inline void vf_store_sums4(float *to, const vf x[4])
-{
-    __m128 quarters[4];
-    for (size_t i = 0; i < 4; i++) {
-        __m256 y = _mm256_add_ps(_mm512_castps512_ps256(x[i]), _mm512_extractf32x8_ps(x[i], 1));
-        quarters[i] = _mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
-    }
-    _mm_storeu_ps(to, sums4(quarters[0], quarters[1], quarters[2], quarters[3]));
 }
 
 static inline float vf_top(vf x)

@@ -42,6 +42,12 @@ static inline vf vf_load_half(const void *at)
     return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(at)));
 }
 
+/* The first 8 halves, the rest 0; for vectors of at most 8, all of them. */
+static inline vf vf_load_half8(const void *at)
+{
+    return vf_load_half(at);
+}
+
 static inline void vf_store_half(uint16_t *at, vf x)
 {
     vst1_u16(at, vreinterpret_u16_f16(vcvt_f16_f32(x)));
@@ -85,12 +91,6 @@ static inline vf vf_fma(vf a, vf b, vf c)       /* a * b + c */
 static inline float vf_sum(vf x)
 {
     return vaddvq_f32(x);
-}
-
-/* to[i] = the sum of x[i]. */
-static inline void vf_store_sums4(float *to, const vf x[4])
-{
-    vst1q_f32(to, vpaddq_f32(vpaddq_f32(x[0], x[1]), vpaddq_f32(x[2], x[3])));
 }
 
 static inline float vf_top(vf x)
@@ -145,32 +145,6 @@ static inline void simd_transpose4(float *out, size_t out_stride, const float *i
     for (size_t i = 0; i < 4; i++) {
         float *to = out + i * out_stride;
         vst1q_f32(to, accumulate ? vaddq_f32(c[i], vld1q_f32(to)) : c[i]);
-    }
-}
-
-/* out[i][p] = in[p][i] for 8 positions of 8 half floats, made floats. */
-static inline void simd_transpose8_half(float *out, size_t out_stride, const uint16_t *in,
-                                        size_t in_stride)
-{
-    uint16x8_t a[8], b[8];
-    for (size_t p = 0; p < 8; p++)
-        a[p] = vld1q_u16(in + p * in_stride);
-    for (size_t p = 0; p < 4; p++) {        /* pairs p, p + 4: their numbers 0..3 and 4..7 */
-        b[p] = vzip1q_u16(a[p], a[p + 4]);
-        b[p + 4] = vzip2q_u16(a[p], a[p + 4]);
-    }
-    for (size_t h = 0; h < 8; h += 4) {
-        for (size_t p = 0; p < 2; p++) {    /* positions p, p + 2, p + 4, p + 6 in turn */
-            a[h + p] = vzip1q_u16(b[h + p], b[h + p + 2]);
-            a[h + p + 2] = vzip2q_u16(b[h + p], b[h + p + 2]);
-        }
-    }
-    for (size_t i = 0; i < 8; i++) {
-        size_t from = i / 4 * 4 + i % 4 / 2 * 2;
-        float16x8_t row = vreinterpretq_f16_u16(i % 2 ? vzip2q_u16(a[from], a[from + 1])
-                                                      : vzip1q_u16(a[from], a[from + 1]));
-        vst1q_f32(out + i * out_stride, vcvt_f32_f16(vget_low_f16(row)));
-        vst1q_f32(out + i * out_stride + 4, vcvt_high_f32_f16(row));
     }
 }
 

@@ -41,30 +41,4 @@ static inline void simd_transpose4(float *out, size_t out_stride, const float *i
     }
 }
 
-/* out[i][p] = in[p][i] for 8 positions of 8 half floats, made floats. */
-static inline void simd_transpose8_half(float *out, size_t out_stride, const uint16_t *in,
-                                        size_t in_stride)
-{
-    __m128i a[8], b[8];
-    for (size_t p = 0; p < 8; p++)
-        a[p] = _mm_loadu_si128((const __m128i *)(in + p * in_stride));
-    for (size_t p = 0; p < 4; p++) {        /* pairs p, p + 4: their numbers 0..3 and 4..7 */
-        b[p] = _mm_unpacklo_epi16(a[p], a[p + 4]);
-        b[p + 4] = _mm_unpackhi_epi16(a[p], a[p + 4]);
-    }
-    for (size_t h = 0; h < 8; h += 4) {
-        for (size_t p = 0; p < 2; p++) {    /* positions p, p + 2, p + 4, p + 6 in turn */
-            a[h + p] = _mm_unpacklo_epi16(b[h + p], b[h + p + 2]);
-            a[h + p + 2] = _mm_unpackhi_epi16(b[h + p], b[h + p + 2]);
-        }
-    }
-    for (size_t i = 0; i < 8; i += 2) {
-        size_t from = i / 4 * 4 + i % 4 / 2 * 2;
-        __m128i low = _mm_unpacklo_epi16(a[from], a[from + 1]);
-        __m128i high = _mm_unpackhi_epi16(a[from], a[from + 1]);
-        _mm256_storeu_ps(out + i * out_stride, _mm256_cvtph_ps(low));
-        _mm256_storeu_ps(out + (i + 1) * out_stride, _mm256_cvtph_ps(high));
-    }
-}
-
 #endif
