@@ -22,6 +22,10 @@ struct sequence;
  * sequence is then computed anew), or always the same one, as some other engines do. */
 enum longrope { LONGROPE_AUTO, LONGROPE_SHORT, LONGROPE_LONG };
 
+/* Whether tokens that can be guessed from what was said before are computed together, where that
+ * pays; the text is the same one either way. ALWAYS: wherever there is a guess, also at a loss. */
+enum speculate { SPECULATE_AUTO, SPECULATE_OFF, SPECULATE_ALWAYS };
+
 struct engine_options {
     const char *model_path;     /* a GGUF file, or a model's folder */
     const char *cpu;            /* kernel table to force ("scalar", "avx2", ...); NULL: the best */
@@ -35,6 +39,7 @@ struct engine_options {
     uint32_t queue_max;         /* waiting at most; 0: the default (256) */
     uint64_t kv_bytes_max;      /* all KV pages together; 0: engine_kv_default of one context */
     enum longrope longrope;
+    enum speculate speculate;
 };
 
 /* What `check`, /health and the API's model list need to know of a model. Strings live as long as
@@ -199,6 +204,8 @@ struct sequence_result {
     struct sequence_start start;    /* as at on_start; memory_tokens with what others computed of the
                                        same prompt meanwhile */
     uint32_t output_tokens;     /* sampled, an end token included */
+    uint32_t decode_steps, drafted_tokens, accepted_tokens;     /* after the first token: steps it
+                                   took; guesses computed in them, and those that were right */
     struct str tail;            /* what is left of the text: a character never completed, as U+FFFD */
     double queue_ms, prefill_ms, decode_ms; /* wait for a slot; first step to first token; the rest */
 };
@@ -259,6 +266,7 @@ struct engine_stats {
     uint64_t kv_evictions, kv_evictions_pinned;                 /* since the start */
     uint64_t prompt_tokens, cached_tokens, output_tokens;       /* since the start */
     uint64_t prefill_tokens, preemptions;       /* computed of prompts, some again after these */
+    uint64_t decode_steps, drafted_tokens, accepted_tokens;     /* of all sequences, as in a result */
     double prefill_tps, decode_tps;     /* tokens a second over the last few seconds of such work */
 };
 void engine_stats(const struct engine *engine, struct engine_stats *stats);     /* [any] */

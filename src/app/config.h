@@ -44,7 +44,7 @@ struct config {
     struct config_list aliases;
     uint64_t memory_max, model_idle_ms;
     const char *sampling;
-    const char *longrope;
+    const char *longrope, *speculate;
     /* the server */
     const char *host, *key_file;
     uint64_t port;

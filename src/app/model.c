@@ -48,6 +48,7 @@ struct engine *app_engine_open(const struct config *config, const char *path, ui
         .queue_max = (uint32_t)config->queue_max,
         .kv_bytes_max = config->kv_memory,
         .longrope = longrope_of(config->longrope),
+        .speculate = strcmp(config->speculate, "off") == 0 ? SPECULATE_OFF : SPECULATE_AUTO,
     };
     return engine_open(&engine, err);
 }

@@ -42,6 +42,7 @@ struct backend_status {
     uint64_t prefill_tokens, preemptions;
     uint64_t kv_bytes_total, kv_bytes_used, kv_bytes_cached;
     uint64_t prompt_tokens, cached_tokens, output_tokens;
+    uint64_t decode_steps, drafted_tokens, accepted_tokens;
     double prefill_tps, decode_tps;
 };
 

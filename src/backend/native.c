@@ -607,6 +607,9 @@ static void native_status(struct backend *backend, struct backend_status *status
     status->prompt_tokens = stats.prompt_tokens;
     status->cached_tokens = stats.cached_tokens;
     status->output_tokens = stats.output_tokens;
+    status->decode_steps = stats.decode_steps;
+    status->drafted_tokens = stats.drafted_tokens;
+    status->accepted_tokens = stats.accepted_tokens;
     status->prefill_tps = stats.prefill_tps;
     status->decode_tps = stats.decode_tps;
 }

@@ -37,6 +37,7 @@ struct published {
     _Atomic uint64_t kv_used, kv_cached, kv_pinned, kv_evicted, kv_evicted_pinned;
     _Atomic uint64_t prompt_tokens, cached_tokens, output_tokens;
     _Atomic uint64_t prefill_tokens, preemptions;
+    _Atomic uint64_t decode_steps, drafted_tokens, accepted_tokens;
     _Atomic double prefill_tps, decode_tps;
 };
 
@@ -78,6 +79,9 @@ static void publish(struct engine *engine)
     atomic_store(&published->output_tokens, stats.output_tokens);
     atomic_store(&published->prefill_tokens, stats.prefill_rows);
     atomic_store(&published->preemptions, stats.preemptions);
+    atomic_store(&published->decode_steps, stats.decode_steps);
+    atomic_store(&published->drafted_tokens, stats.drafted_tokens);
+    atomic_store(&published->accepted_tokens, stats.accepted_tokens);
     atomic_store(&published->prefill_tps, stats.prefill_tps);
     atomic_store(&published->decode_tps, stats.decode_tps);
 }
@@ -208,6 +212,7 @@ static bool open_scheduler(struct engine *engine, const struct engine_options *o
         .context = engine->info.context,
         .step_s = options->step_ms / 1e3,
         .variant_length = variant_length(engine, options->longrope),
+        .speculate = options->speculate,
     };
 
     if (!take(&s.prefill_chunk, "prefill chunk", options->prefill_chunk, PREFILL_CHUNK_DEFAULT,
@@ -443,6 +448,9 @@ void engine_stats(const struct engine *engine, struct engine_stats *stats)
         .output_tokens = atomic_load(&published->output_tokens),
         .prefill_tokens = atomic_load(&published->prefill_tokens),
         .preemptions = atomic_load(&published->preemptions),
+        .decode_steps = atomic_load(&published->decode_steps),
+        .drafted_tokens = atomic_load(&published->drafted_tokens),
+        .accepted_tokens = atomic_load(&published->accepted_tokens),
         .prefill_tps = atomic_load(&published->prefill_tps),
         .decode_tps = atomic_load(&published->decode_tps),
     };

@@ -8,6 +8,11 @@
  * sampler goes on where it was. The oldest of the most urgent is never the victim while others are,
  * and any one sequence fits alone, so there is always progress and nothing fails half-way.
  *
+ * Guesses at what a sequence will say next (speculate.h) come as further rows of its own. Each row has
+ * the logits that follow it, and the sampler draws from them in order, as it would have one step after
+ * another, until it draws something else than was guessed; rows after that are forgotten: only what
+ * was drawn is ever committed, and the places in the pages are written anew.
+ *
  * A sequence that grows past variant_length gives its pages up in the same way, for all its keys
  * are others in the other variant; it is prefilled again, and what was sampled stays.
  *
@@ -24,6 +29,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/constraint.h"
+#include "engine/drafting.h"
 #include "engine/pace.h"
 
 /* Ordered by age. */
@@ -49,16 +55,23 @@ struct scheduler {
     struct fairness fairness;
     struct pace pace;
     struct batch_row *rows;
-    float *logits;              /* [sequences_max][vocab] */
+    float *logits;              /* [sequences_max + drafts_max][vocab] */
     void *sampler_scratch;
     struct buf characters;      /* that one token completes */
     struct scheduler_stats stats;
     struct rate prefill, decode;
+    struct drafting drafting;
 };
 
 uint32_t scheduler_rows_max(const struct scheduler_options *options)
 {
     return options->sequences_max + options->prefill_chunk;
+}
+
+/* Guesses take their rows from the chunk's, and leave most of it. */
+static uint32_t drafts_max(const struct scheduler_options *options)
+{
+    return options->speculate == SPECULATE_OFF ? 0 : options->prefill_chunk / 4;
 }
 
 struct scheduler *scheduler_new(const struct scheduler_options *options, struct err *err)
@@ -77,10 +90,16 @@ struct scheduler *scheduler_new(const struct scheduler_options *options, struct 
     if (scheduler) {
         scheduler->options = *options;
         scheduler->rows = calloc(scheduler_rows_max(options), sizeof *scheduler->rows);
-        scheduler->logits = calloc(options->sequences_max, vocab * sizeof *scheduler->logits);
+        scheduler->logits = calloc(options->sequences_max + drafts_max(options),
+                                   vocab * sizeof *scheduler->logits);
         scheduler->sampler_scratch = malloc(sampler_scratch_bytes(vocab));
+        scheduler->drafting = (struct drafting){
+            .mode = options->speculate, .cache = options->cache, .context = options->context,
+            .variant_length = options->variant_length, .rows_max = drafts_max(options),
+        };
     }
-    if (!scheduler || !scheduler->rows || !scheduler->logits || !scheduler->sampler_scratch) {
+    if (!scheduler || !scheduler->rows || !scheduler->logits || !scheduler->sampler_scratch ||
+        !drafting_init(&scheduler->drafting, options->sequences_max)) {
         scheduler_free(scheduler);
         err_set(err, ERR_IO, "no memory for the logits of %u sequences", options->sequences_max);
         return NULL;
@@ -95,6 +114,7 @@ void scheduler_free(struct scheduler *scheduler)
     assert(!scheduler->waiting.oldest && !scheduler->running.oldest);
     free(scheduler->rows);
     free(scheduler->logits);
+    drafting_release(&scheduler->drafting);
     free(scheduler->sampler_scratch);
     buf_release(&scheduler->characters);
     free(scheduler);
@@ -168,6 +188,7 @@ static void read_flags(struct scheduler *scheduler, struct list *list)
         sequence->held = atomic_load(&sequence->paused);
         sequence->rows_n = 0;
         sequence->considered = false;
+        sequence->draft.kept = 0;
         if (atomic_load(&sequence->cancelled))
             finish(scheduler, list, sequence, SEQUENCE_CANCELLED, NULL);
     }
@@ -179,7 +200,7 @@ static void read_flags(struct scheduler *scheduler, struct list *list)
 static void send_back(struct scheduler *scheduler, struct sequence *sequence)
 {
     kv_table_release(scheduler->options.cache, &sequence->table);
-    sequence->rows_n = 0;
+    sequence->rows_n = sequence->draft.kept = 0;
     if (sequence->output_n == 0)
         sequence->start.memory_tokens = 0;      /* will be looked up anew */
     fairness_again(&scheduler->fairness, &sequence->ticket);
@@ -477,9 +498,9 @@ static uint32_t prompt_budget(const struct scheduler *scheduler, uint32_t decodi
     return rows < options->prefill_chunk ? rows : options->prefill_chunk;
 }
 
-static void choose_prefilling(struct scheduler *scheduler, uint32_t slots, uint32_t decoding)
+static void choose_prefilling(struct scheduler *scheduler, uint32_t slots, uint32_t budget)
 {
-    struct turns turns = {.budget = prompt_budget(scheduler, decoding), .slots = slots};
+    struct turns turns = {.budget = budget, .slots = slots};
 
     while (turns.budget && turns.slots) {
         struct sequence *sequence = best_of(&scheduler->running, NULL);
@@ -500,10 +521,33 @@ static void choose(struct scheduler *scheduler)
          sequence = sequence->newer)
         prefilling |= !sequence->held && !is_decoding(sequence);
     const uint32_t decoding = choose_decoding(scheduler, slots - prefilling);
-    choose_prefilling(scheduler, slots - decoding, decoding);
+    const uint32_t prompts = prompt_budget(scheduler, decoding);
+    const uint32_t guesses = drafting_choose(&scheduler->drafting, scheduler->running.oldest,
+                                             prefilling || scheduler->waiting.n ? prompts : 0);
+    choose_prefilling(scheduler, slots - decoding, prompts > guesses ? prompts - guesses : 0);
 }
 
 /* ---- the step ---- */
+
+static float *logits_at(const struct scheduler *scheduler, float *logits, uint32_t row)
+{
+    return logits + (size_t)row * scheduler->options.model.vocab;
+}
+
+/* Row i of a sequence's: one of its tokens, or of the guesses after them. */
+static struct batch_row row_of(const struct scheduler *scheduler, const struct sequence *sequence,
+                               uint32_t i)
+{
+    const uint32_t position = sequence->table.length + i;
+    const uint32_t sure = sequence->rows_n - sequence->draft.kept;
+
+    return (struct batch_row){
+        .token = i < sure ? sequence->ids[position] : sequence->draft.tokens[i - sure],
+        .position = position, .table = &sequence->table,
+        .logits = sequence->logits && i + 1 >= sure
+                  ? logits_at(scheduler, sequence->logits, i + 1 - sure) : NULL,
+    };
+}
 
 static uint32_t build_rows(struct scheduler *scheduler, uint32_t *prefill_rows)
 {
@@ -512,17 +556,13 @@ static uint32_t build_rows(struct scheduler *scheduler, uint32_t *prefill_rows)
     *prefill_rows = 0;
     for (struct sequence *sequence = scheduler->running.oldest; sequence;
          sequence = sequence->newer) {
-        const bool whole = sequence->rows_n == due(sequence);
+        const bool whole = sequence->rows_n == due(sequence) + sequence->draft.kept;
         sequence->logits = NULL;
         if (sequence->rows_n && whole && sequence->params.max_tokens)
-            sequence->logits = scheduler->logits +
-                               (size_t)logits_n++ * scheduler->options.model.vocab;
+            sequence->logits = logits_at(scheduler, scheduler->logits, logits_n);
+        logits_n += sequence->logits ? 1 + sequence->draft.kept : 0;
         for (uint32_t i = 0; i < sequence->rows_n; i++) {
-            const uint32_t position = sequence->table.length + i;
-            scheduler->rows[rows_n++] = (struct batch_row){
-                .token = sequence->ids[position], .position = position, .table = &sequence->table,
-                .logits = i + 1 == sequence->rows_n ? sequence->logits : NULL,
-            };
+            scheduler->rows[rows_n++] = row_of(scheduler, sequence, i);
         }
         if (!is_decoding(sequence))
             *prefill_rows += sequence->rows_n;
@@ -537,14 +577,14 @@ static void fail(struct scheduler *scheduler, struct sequence *sequence, const s
 
 /* Which token comes next: -1 and the error filled if there is none to be had. */
 static int32_t choose_token(struct scheduler *scheduler, struct sequence *sequence,
-                            struct err *error)
+                            float *logits, struct err *error)
 {
     const uint32_t tokens = scheduler->options.model.tokens;
     struct constraint *constraint = sequence->params.constraint;
 
-    if (constraint && !constraint_mask(constraint, sequence->logits, tokens, error))
+    if (constraint && !constraint_mask(constraint, logits, tokens, error))
         return -1;
-    const int32_t id = sampler_next(&sequence->sampler, sequence->logits, tokens,
+    const int32_t id = sampler_next(&sequence->sampler, logits, tokens,
                                     scheduler->sampler_scratch);
     if (id < 0)
         err_set(error, ERR_INTERNAL, "the model gave no probabilities to choose a token by");
@@ -597,30 +637,30 @@ static void close_in_time(struct scheduler *scheduler, struct sequence *sequence
     finish(scheduler, &scheduler->running, sequence, SEQUENCE_END_TOKEN, NULL);
 }
 
-/* The next token of a sequence whose last row has its logits. */
-static void advance(struct scheduler *scheduler, struct sequence *sequence)
+/* The next token of a sequence, by its logits. false: that was its last one here. */
+static bool advance(struct scheduler *scheduler, struct sequence *sequence, float *logits)
 {
     const struct scheduler_model *model = &scheduler->options.model;
     const struct sequence_params *params = &sequence->params;
     struct list *list = &scheduler->running;
     enum constraint_step step = CONSTRAINT_GOES_ON;
     struct err error;
-    const int32_t id = choose_token(scheduler, sequence, &error);
+    const int32_t id = choose_token(scheduler, sequence, logits, &error);
 
     if (id < 0) {
         fail(scheduler, sequence, &error);
-        return;
+        return false;
     }
     const bool end = model->is_end(model->context, id);
     if (params->constraint && !end)
         step = constraint_take(params->constraint, id, room(scheduler, sequence) - 1, &error);
     if (step == CONSTRAINT_BROKEN) {
         fail(scheduler, sequence, &error);
-        return;
+        return false;
     }
     if (step == CONSTRAINT_CLOSE) {
         close_in_time(scheduler, sequence);
-        return;
+        return false;
     }
     count_output(scheduler, sequence);
     if (end)
@@ -635,6 +675,32 @@ static void advance(struct scheduler *scheduler, struct sequence *sequence)
         finish(scheduler, list, sequence, SEQUENCE_CONTEXT_FULL, NULL);
     else if (sequence->table.variant != variant_of(scheduler, sequence))
         send_back(scheduler, sequence);
+    else
+        return true;
+    return false;
+}
+
+/* Draws one token after another for as long as they are what was guessed. The last one drawn is
+ * always left due, so it is not committed here even if its row is there: a sequence that was paused
+ * or cancelled by what it said goes no further. */
+static void advance_all(struct scheduler *scheduler, struct sequence *sequence)
+{
+    const struct draft *draft = &sequence->draft;
+
+    if (sequence->output_n) {
+        scheduler->stats.decode_steps++;
+        sequence->steps_n++;
+    }
+    scheduler->stats.drafted_tokens += draft->kept;
+    sequence->drafted_n += draft->kept;
+    for (uint32_t i = 0; advance(scheduler, sequence, logits_at(scheduler, sequence->logits, i)) &&
+                         i < draft->kept && sequence->ids[sequence->n - 1] == draft->tokens[i] &&
+                         !atomic_load(&sequence->paused) && !atomic_load(&sequence->cancelled);
+         i++) {
+        scheduler->stats.accepted_tokens++;
+        sequence->accepted_n++;
+        kv_table_commit(scheduler->options.cache, &sequence->table, sequence->ids, sequence->n);
+    }
 }
 
 static void settle(struct scheduler *scheduler)
@@ -646,10 +712,10 @@ static void settle(struct scheduler *scheduler)
         if (sequence->rows_n == 0)
             continue;
         kv_table_commit(scheduler->options.cache, &sequence->table, sequence->ids,
-                        sequence->table.length + sequence->rows_n);
+                        sequence->table.length + sequence->rows_n - sequence->draft.kept);
         declare_marks(scheduler, sequence);
         if (sequence->logits)
-            advance(scheduler, sequence);
+            advance_all(scheduler, sequence);
         else if (due(sequence) == 0)            /* max_tokens 0 */
             finish(scheduler, &scheduler->running, sequence, SEQUENCE_MAX_TOKENS, NULL);
     }
@@ -669,6 +735,7 @@ bool scheduler_step(struct scheduler *scheduler)
 {
     const struct scheduler_model *model = &scheduler->options.model;
     const uint64_t begin = clock_ns();
+    const struct scheduler_stats before = scheduler->stats;
     uint32_t prefill_rows;
 
     read_flags(scheduler, &scheduler->running);
@@ -681,10 +748,15 @@ bool scheduler_step(struct scheduler *scheduler)
     settle(scheduler);
 
     const double seconds = clock_seconds_since(begin);
+    const uint32_t drafts = (uint32_t)(scheduler->stats.drafted_tokens - before.drafted_tokens);
+    const uint32_t right = (uint32_t)(scheduler->stats.accepted_tokens - before.accepted_tokens);
+    if (prefill_rows == 0)
+        worth_note(&scheduler->drafting.worth, rows_n, drafts, seconds);
     pace_learn(&scheduler->pace, prefill_rows, rows_n - prefill_rows, seconds);
     scheduler->stats.prefill_rows += prefill_rows;
     scheduler->stats.prefill_tps = rate_add(&scheduler->prefill, prefill_rows, seconds);
-    scheduler->stats.decode_tps = rate_add(&scheduler->decode, rows_n - prefill_rows, seconds);
+    scheduler->stats.decode_tps = rate_add(&scheduler->decode,
+                                            rows_n - prefill_rows - drafts + right, seconds);
     return true;
 }
 

@@ -27,6 +27,7 @@ struct scheduler_options {
     uint32_t context, prefill_chunk, sequences_max;     /* all at least 1 */
     double step_s;              /* a step that decodes takes prompt rows for about so long; 0: a chunk */
     uint32_t variant_length;    /* longer sequences are in kv_table variant 1; UINT32_MAX: none */
+    enum speculate speculate;
 };
 
 struct scheduler;
@@ -46,6 +47,7 @@ struct scheduler_stats {
     uint32_t running;                   /* hold pages, paused ones included */
     uint64_t prompt_tokens, cached_tokens, output_tokens;
     uint64_t prefill_rows;              /* computed, again after a preemption included */
+    uint64_t decode_steps, drafted_tokens, accepted_tokens;     /* finished sequences', and others' */
     uint64_t preemptions;
     double prefill_tps, decode_tps;
 };

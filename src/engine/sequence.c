@@ -63,6 +63,8 @@ void sequence_end(struct sequence *sequence, enum sequence_end end, const struct
     struct sequence_result result = {
         .end = end, .start = sequence->start,
         .output_tokens = sequence->output_n, .tail = buf_view(&tail),
+        .decode_steps = sequence->steps_n, .drafted_tokens = sequence->drafted_n,
+        .accepted_tokens = sequence->accepted_n,
         .queue_ms = ms_between(sequence->submitted_ns, started),
         .prefill_ms = ms_between(started, first), .decode_ms = ms_between(first, now),
     };
@@ -76,6 +78,7 @@ void sequence_end(struct sequence *sequence, enum sequence_end end, const struct
     atomic_store(&sequence->done, true);
     sequence->params.on_done(sequence->params.context, &result);
     buf_release(&tail);
+    speculator_release(&sequence->speculator);
     atomic_store(&sequence->released, true);
 }
 

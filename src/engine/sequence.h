@@ -20,6 +20,7 @@
 #include "engine/fairness.h"
 #include "engine/kvcache.h"
 #include "engine/sampler.h"
+#include "engine/speculate.h"
 #include "pensieve/engine.h"
 
 struct sequence {
@@ -44,7 +45,11 @@ struct sequence {
     uint32_t rows_n;                    /* its part in this step */
     bool considered;                    /* had its turn to take prompt rows in this step */
     uint64_t passed;                    /* tokens of those that were let in before it */
-    float *logits;                      /* of its last row in this step, NULL if not wanted */
+    float *logits;                      /* of its last row in this step that is no guess, and after
+                                         * it of its guesses; NULL if not wanted */
+    struct speculator speculator;       /* made when it decodes; own is NULL before */
+    struct draft draft;                 /* draft.kept: the guesses among its rows in this step */
+    uint32_t steps_n, drafted_n, accepted_n;    /* decode steps; guesses computed, and right */
     uint64_t submitted_ns, started_ns, first_token_ns;
     uint32_t n, capacity;
     int32_t ids[];                      /* the prompt, then what was sampled */

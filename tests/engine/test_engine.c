@@ -20,7 +20,7 @@
 #include "pensieve/engine.h"
 #include "support/golden.h"
 
-enum { CONTEXT = 256, PROMPT_MAX = 400, OUT_MAX = CONTEXT, PROMPTS = 12 };
+enum { CONTEXT = 256, PROMPT_MAX = 400, OUT_MAX = CONTEXT, PROMPTS = 12, GUESSED = 4 };
 
 static struct arena *arena;
 
@@ -313,6 +313,53 @@ static void test_company_makes_no_difference(void **state)
     company("llama_tied/f16", NULL);
     company("llama_tied/q4_1", "scalar");
     company("llama31_untied/q8_0", "scalar");
+}
+
+/* The same text from each prompt, whether what may come is guessed or not: as likely as possible, and
+ * at a temperature from the same seed. */
+static void guessing(const char *model, const char *cpu, struct sampling sampling)
+{
+    struct engine_options options = options_of(model);
+    struct run *plain = calloc(GUESSED, sizeof *plain), *guessed = calloc(GUESSED, sizeof *guessed);
+    struct engine_stats stats;
+    struct err err;
+
+    options.cpu = cpu;
+    for (int on = 0; on < 2; on++) {
+        struct run *runs = on ? guessed : plain;
+        options.speculate = on ? SPECULATE_ALWAYS : SPECULATE_OFF;
+        struct engine *engine = open_with(options);
+        for (int i = 0; i < GUESSED; i++) {
+            run_prompt(&runs[i], engine, 200 + (uint64_t)i, 5 + (uint32_t)i * 60);
+            memcpy(runs[i].prompt + runs[i].prompt_n / 2, runs[i].prompt,
+                   runs[i].prompt_n / 2 * sizeof *runs[i].prompt);
+            if (!run_submit(&runs[i], engine, 70, sampling, &err))
+                fail_msg("%s", err.text);
+        }
+        for (int i = 0; i < GUESSED; i++)
+            wait_for_done(&runs[i]);
+        assert_all_given_back(engine);
+        engine_stats(engine, &stats);
+        close_clean(engine);
+    }
+    for (int i = 0; i < GUESSED; i++) {
+        assert_same_text(&guessed[i], &plain[i]);
+        assert_int_equal(plain[i].result.drafted_tokens, 0);
+    }
+    assert_true(stats.drafted_tokens > stats.accepted_tokens);
+    assert_true(stats.accepted_tokens > 0);
+    free(plain);
+    free(guessed);
+}
+
+static void test_guessing_makes_no_difference(void **state)
+{
+    const struct sampling greedy = {.temperature = 0, .top_p = 1};
+    const struct sampling warm = {.temperature = 0.4f, .top_p = 1, .seed = 5};
+
+    guessing("llama_tied/q4_1", "scalar", warm);
+    guessing("gemma2/f16", "scalar", greedy);   /* windows */
+    guessing("phi3_longrope_s/f16", "scalar", greedy);
 }
 
 static void test_prefix_is_found(void **state)
@@ -733,6 +780,7 @@ int main(void)
         cmocka_unit_test(test_longrope),
         cmocka_unit_test(test_text_of_tokens),
         cmocka_unit_test(test_company_makes_no_difference),
+        cmocka_unit_test(test_guessing_makes_no_difference),
         cmocka_unit_test(test_prefix_is_found),
         cmocka_unit_test(test_preemption_makes_no_difference),
         cmocka_unit_test(test_sampling_is_repeatable),

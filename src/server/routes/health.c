@@ -41,10 +41,13 @@ static void put_backend(struct buf *out, const struct backend *backend,
                "\"kv_bytes\":{\"total\":%" PRIu64 ",\"used\":%" PRIu64 ",\"cached\":%" PRIu64 "},"
                "\"tokens\":{\"prompt\":%" PRIu64 ",\"cached\":%" PRIu64 ",\"computed\":%" PRIu64
                ",\"output\":%" PRIu64
-               ",\"prefill_tps\":%.1f,\"decode_tps\":%.1f}}",
+               ",\"prefill_tps\":%.1f,\"decode_tps\":%.1f},"
+               "\"speculation\":{\"steps\":%" PRIu64 ",\"drafted\":%" PRIu64
+               ",\"accepted\":%" PRIu64 "}}",
                status->kv_bytes_total, status->kv_bytes_used, status->kv_bytes_cached,
                status->prompt_tokens, status->cached_tokens, status->prefill_tokens,
-               status->output_tokens, status->prefill_tps, status->decode_tps);
+               status->output_tokens, status->prefill_tps, status->decode_tps,
+               status->decode_steps, status->drafted_tokens, status->accepted_tokens);
 }
 
 bool health_get(struct exchange *ex, struct err *err)
