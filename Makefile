@@ -10,7 +10,7 @@ SECONDS_EACH ?= 60
 MESON   := meson setup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run model release test check docs asan tsan fuzz bench bench-load bench-mlx models fmt clean FORCE
+.PHONY: help setup setup-test run model release test check docs asan tsan fuzz bench bench-load bench-mlx bench-accuracy models fmt clean FORCE
 
 help:
 	@echo 'make run      get what is lacking, build, fetch the default model, serve (ARGS="--port 8080")'
@@ -24,6 +24,7 @@ help:
 	@echo 'make fuzz     every fuzz target for SECONDS_EACH=$(SECONDS_EACH) seconds'
 	@echo 'make bench    alternating rounds against llama.cpp (builds it first) and the machine; ARGS=--full'
 	@echo 'make bench-mlx   the same against mlx-lm (gets it first)'
+	@echo 'make bench-accuracy  how far from float32 ours and llama.cpp are: real text, many random ones'
 	@echo 'make bench-load  how soon a 2.1 GB MLX folder of random weights is ready (makes it first)'
 	@echo 'make models   table: every kind of model in every container against its reference'
 	@echo 'make docs     option tables out of the program'
@@ -112,6 +113,12 @@ models: setup-test build/bench/build.ninja
 	@ninja -C build/bench tests/golden.stamp tests/engine/logits
 	@if [ -f .venv-bench/.done ]; then python=.venv-bench; else python=.venv-golden; fi; \
 	    $$python/bin/python bench/models.py build/bench/tests/engine/logits $(ARGS)
+
+bench-accuracy: $(MODEL) build/bench/build.ninja
+	@bench/setup
+	@ninja -C build/bench tests/golden.stamp tests/engine/logits | tail -n 1
+	@.venv-bench/bin/python bench/kl.py build/bench/tests/engine/logits $(MODEL) --also build/golden-smollm2
+	@.venv-bench/bin/python bench/accuracy.py build/bench/tests/engine/logits $(ARGS)
 
 bench-load: $(PROGRAM) build/bench/build.ninja
 	@ninja -C build/bench tests/golden.stamp | tail -n 1

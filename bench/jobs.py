@@ -24,8 +24,8 @@ class Job(NamedTuple):
 
     @property
     def flash(self):
-        """llama.cpp's settings to try; at no depth attention costs nothing either way"""
-        return ("on",) if max(self.lengths) == 1 else ("on", "off")
+        """llama.cpp's settings to try: at no depth, or little beside a large model, attention costs nothing either way"""
+        return ("on",) if max(self.lengths) < 512 else ("on", "off")
 
 
 def quick():
@@ -35,7 +35,7 @@ def quick():
     yield Job(small, "q4_0", (512,), threads=1, decode=2, llama=False)
     for form in ("q4_0", "mlx-4bit-g64"):
         yield Job(LARGE, form, (256,), decode=4)
-        yield Job(LARGE, form, (1,), batch=(1, 2, 4, 8, 16), decode=8)
+        yield Job(LARGE, form, (1,), batch=(1, 2, 4, 8, 16), decode=6)
     yield Job(LARGE, "q4_0", (128,), threads=1, decode=2, llama=False)
 
 
