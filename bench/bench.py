@@ -22,8 +22,8 @@ def each(option, values): return [word for n in values for word in (option, str(
 
 
 def pensieve(a, job, path):
-    return run(a, [a.program, "bench", "--json", "--rounds", "1", "--log", "warn", "--model", path, "--threads", str(job.threads or a.threads),
-                   "--decode", str(job.decode), *each("--lengths", job.lengths), *each("--batch", job.batch)])
+    return run(a, [a.program, "bench", "--json", "--rounds", "1", "--log", "warn", "--speculate", "off", "--model", path,
+                   "--threads", str(job.threads or a.threads), "--decode", str(job.decode), *each("--lengths", job.lengths), *each("--batch", job.batch)])
 
 
 def llama(a, job, path, flash):

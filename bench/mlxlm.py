@@ -50,7 +50,8 @@ def main():
     a = arguments()
     if a.worker: return print(json.dumps(worker(a)))
     common = ["--model", a.model, "--decode", str(a.decode)]
-    engines = {"pensieve": [a.program, "bench", "--json", "--rounds", "1", "--log", "warn", "--threads", str(a.threads), "--lengths", str(a.length), *common],
+    engines = {"pensieve": [a.program, "bench", "--json", "--rounds", "1", "--log", "warn", "--speculate", "off", "--threads", str(a.threads),
+                            "--lengths", str(a.length), *common],
                "mlx-lm": [sys.executable, __file__, "--worker", "--length", str(a.length), *common]}
     samples, names = {engine: [] for engine in engines}, list(engines)
     for i in range(a.rounds):

@@ -2,7 +2,8 @@
  *
  * Sequences start one after another and end when they like, so only what lies between is a step of
  * all. The one that starts last sets the pace: each of its tokens ends a step, and the first end of
- * any of them ends the measurement. Callbacks come on the engine thread alone, which is all the
+ * any of them ends the measurement. From one of its tokens to another there are all tokens of as many
+ * steps, whoever comes first in a step. Callbacks come on the engine thread alone, which is all the
  * order that the shared counters need; the queue hands them over to us. */
 #include "app/batch.h"
 
@@ -12,6 +13,7 @@
 struct batch {
     struct queue *done;
     uint32_t n, started, wanted;
+    uint32_t tokens;            /* since the last started */
     const struct lane *pace;    /* the last to start; NULL before */
     bool over;
     uint64_t begin_ns;
@@ -37,10 +39,13 @@ static bool on_token(void *context, int32_t id, struct str text)
             batch->pace = lane;
             batch->begin_ns = clock_ns();
         }
-    } else if (lane == batch->pace && !batch->over) {
-        batch->time.steps++;
-        batch->time.seconds = clock_seconds_since(batch->begin_ns);
-        batch->over = batch->time.steps == batch->wanted;
+    } else if (batch->pace && !batch->over) {
+        batch->tokens++;
+        if (lane == batch->pace) {
+            batch->time = (struct batch_time){batch->time.steps + 1, batch->tokens,
+                                              clock_seconds_since(batch->begin_ns)};
+            batch->over = batch->time.steps == batch->wanted;
+        }
     }
     return !batch->over;
 }

@@ -11,7 +11,8 @@
 enum { BATCH_MAX = 64 };        /* sequences: what the engine runs in one step */
 
 struct batch_time {
-    uint32_t steps;             /* in each of which every sequence got a token */
+    uint32_t steps;             /* tokens of one of them */
+    uint32_t tokens;            /* of all */
     double seconds;
 };
 

@@ -64,7 +64,7 @@ static bool measure(struct engine *engine, struct rng *rng, struct tokens *promp
         ms += result.prefill_ms;
     }
     point->prefill_tps = (double)point->batch * point->length * 1e3 / ms;
-    uint32_t steps = 0;
+    uint32_t steps = 0, tokens = 0;
     double seconds = 0;
     for (int tries = 0; steps < decode_tokens && tries < BENCH_TRIES_MAX; tries++) {
         struct batch_time time;
@@ -73,12 +73,13 @@ static bool measure(struct engine *engine, struct rng *rng, struct tokens *promp
             return false;
         }
         steps += time.steps;
+        tokens += time.tokens;
         seconds += time.seconds;
     }
     if (steps < decode_tokens) {
         return err_set(err, ERR_INTERNAL, "the model ends every answer at once: nothing to time");
     }
-    point->decode_tps = (double)point->batch * steps / seconds;
+    point->decode_tps = tokens / seconds;
     return true;
 }
 
