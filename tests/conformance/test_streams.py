@@ -117,7 +117,7 @@ def test_count_tokens_does_not_wait_for_generation(wire):
 
 def test_1000_waiting_streams_cost_little(start_server):
     """All are answered at once, and told to wait by pings; one is served at a time."""
-    wire = start_server("--sequences-max", "1", "--queue-max", "1000").wire
+    wire = start_server("--sequences-max", "1", "--queue-max", "1400").wire
 
     def resident():
         return wire.get("/health").json()["memory"]["rss_bytes"]
