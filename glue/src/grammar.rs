@@ -118,10 +118,18 @@ fn with_options(mut schema: Value) -> Value {
     schema
 }
 
+/// The API's words for what is wrong with a schema.
+fn wording(reason: &str) -> String {
+    match ["too big", "too large", "too complex", "level exceeded"].iter().any(|words| reason.contains(words)) {
+        true => "Schema is too complex for compilation.".into(),
+        false => format!("JSON schema is invalid: {reason}"),
+    }
+}
+
 fn json_part(vocab: &Vocab, part: &Part) -> Result<(GrammarWithLexer, Vec<String>), String> {
-    let mut schema: Value = serde_json::from_str(&part.text).map_err(|error| error.to_string())?;
+    let mut schema: Value = serde_json::from_str(&part.text).map_err(|error| wording(&error.to_string()))?;
     if !schema.is_object() {
-        return Err("a schema is an object".into());
+        return Err(wording("it is not an object"));
     }
     schema.as_object_mut().map(|map| map.shift_remove("x-guidance"));    // options are ours to set
     let grammar = |schema: &Value| GrammarWithLexer {
@@ -130,7 +138,7 @@ fn json_part(vocab: &Vocab, part: &Part) -> Result<(GrammarWithLexer, Vec<String
         ..GrammarWithLexer::default()
     };
     let compiles = |schema: &Value| vocab.matcher(vec![grammar(schema)]).map(drop);
-    let (schema, pointers) = schema::loosen(&schema, compiles)?;
+    let (schema, pointers) = schema::loosen(&schema, compiles).map_err(|reason| wording(&reason))?;
     Ok((grammar(&schema), pointers))
 }
 

@@ -86,6 +86,17 @@ bool request_beta(const struct request_options *options, const char *beginning)
     return false;
 }
 
+static struct answer_format format_of(const struct decoder *decoder, const struct raw_request *raw)
+{
+    const bool old = raw->output_format.schema.n > 0;
+
+    return (struct answer_format){
+        .schema = old ? raw->output_format.schema : raw->output_config.format.schema,
+        .path = old ? "output_format.schema" : "output_config.format.schema",
+        .strict = decoder->options->strict,
+    };
+}
+
 static const struct message_request *request_build(struct decoder *decoder,
                                                    const struct raw_request *raw)
 {
@@ -103,10 +114,11 @@ static const struct message_request *request_build(struct decoder *decoder,
         .temperature = raw->temperature,
         .top_p = raw->top_p,
         .top_k = raw->top_k,
+        .format = format_of(decoder, raw),
         .user_id = raw->metadata.user_id,
         .caller = decoder->options->caller,
         .has_tools = raw->tools.n > 0,
-        .has_format = raw->output_config.format || raw->output_format,
+        .has_format = raw->output_config.format.schema.n || raw->output_format.schema.n,
         .diagnostics = raw->diagnostics,
         .context_management = raw->context_management,
     };

@@ -66,6 +66,13 @@ struct message {
     size_t blocks_n;
 };
 
+/* output_config.format: the answer is one JSON value that a schema describes. */
+struct answer_format {
+    struct str schema;                          /* JSON text; n == 0: the answer is free */
+    const char *path;                           /* of the schema in the body */
+    bool strict;                                /* refuse what of it can't be enforced */
+};
+
 struct message_request {
     struct str model;                           /* as the client wrote it */
     struct content_block *system;               /* without Claude Code's billing line */
@@ -80,6 +87,7 @@ struct message_request {
     bool has_temperature, has_top_p, has_top_k;
     double temperature, top_p;
     int64_t top_k;
+    struct answer_format format;
     struct str user_id;                         /* metadata, n == 0: none */
     struct request_caller caller;
     bool has_tools, has_format;                 /* a side request of Claude Code shows by them */

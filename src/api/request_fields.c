@@ -1,6 +1,8 @@
 /* request_fields.c - the top level of the body: one row a field, in the order of the prompt. */
 #include "api/request_parts.h"
 
+#include <stdlib.h>
+
 /* The result of an object of which only its presence counts. */
 static bool note_given(struct decoder *decoder, const struct path *at, void *out)
 {
@@ -43,11 +45,28 @@ static const char *const tokens_type[] = {"tokens", NULL};
 static const char *const efforts[] = {"low", "medium", "high", "xhigh", "max", NULL};
 static const struct int_rule some = {TASK_BUDGET_MIN, INT64_MAX};
 static const struct int_rule count = {0, INT64_MAX};
+
+/* The schema's text, with its keys in the client's order: that is the order of the answer's. */
+static bool take_schema(struct decoder *decoder, const struct path *at, yyjson_val *value,
+                        const void *rule, void *out)
+{
+    size_t n = 0;
+
+    if (!take_dictionary(decoder, at, value, NULL, NULL))
+        return false;
+    char *text = yyjson_val_write(value, YYJSON_WRITE_NOFLAG, &n);
+    if (!text)
+        return decode_fail(decoder, at, "JSON schema is invalid: it can't be written as text");
+    *(struct str *)out = arena_str(decoder->arena, (struct str){text, n});
+    free(text);
+    return true;
+}
+
 static const struct field format_fields[] = {
     {"type", take_enum, schema_type, REQUIRED, 0},
-    {"schema", take_dictionary, NULL, REQUIRED, 0},
+    {"schema", take_schema, NULL, REQUIRED, INTO(struct raw_format, schema)},
 };
-static const struct shape format = {TABLE(format_fields), false, note_given};
+static const struct shape format = {TABLE(format_fields), false, NULL};
 
 static const struct field task_budget_fields[] = {
     {"type", take_enum, tokens_type, REQUIRED, 0},

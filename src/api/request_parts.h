@@ -64,8 +64,12 @@ struct raw_metadata {
     struct str user_id;
 };
 
+struct raw_format {
+    struct str schema;          /* JSON text; n == 0: not given */
+};
+
 struct raw_output {
-    bool format;
+    struct raw_format format;
 };
 
 /* Sampling fields start at their defaults; NAN and -1 stand for "not given". */
@@ -83,7 +87,7 @@ struct raw_request {
     int64_t top_k;
     struct raw_thinking thinking;
     struct raw_output output_config;
-    bool output_format;
+    struct raw_format output_format;            /* the older place of output_config.format */
     struct raw_metadata metadata;
     bool diagnostics, context_management;
     bool container, mcp_servers, fallbacks, fallback_credit_token, billing_policy, compaction,

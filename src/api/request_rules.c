@@ -262,13 +262,18 @@ static bool check_thinking(struct decoder *decoder, const struct raw_request *ra
                        "Thinking may not be enabled when tool_choice forces tool use.");
 }
 
+static bool has_format(const struct raw_request *raw)
+{
+    return raw->output_config.format.schema.n || raw->output_format.schema.n;
+}
+
 /* max_tokens 0 fills the prompt cache and answers nothing. */
 static bool check_nothing_wanted(struct decoder *decoder, const struct raw_request *raw)
 {
     const char *with = raw->stream                                     ? "`stream`"
                        : thinks(raw, THINKING_ENABLED)                 ? "`thinking`"
                        : thinks(raw, THINKING_ADAPTIVE)                ? "`thinking`"
-                       : raw->output_config.format || raw->output_format ? "`output_config.format`"
+                       : has_format(raw)                               ? "`output_config.format`"
                        : forces_tool(raw)                              ? "a forced `tool_choice`"
                                                                        : NULL;
 
@@ -296,9 +301,13 @@ static bool check_stop_sequences(struct decoder *decoder, const struct raw_reque
 
 bool request_check_options(struct decoder *decoder, const struct raw_request *raw)
 {
-    if (raw->output_config.format && raw->output_format)
+    if (raw->output_config.format.schema.n && raw->output_format.schema.n)
         return decode_fail(decoder, NULL,
                            "output_format: cannot be set together with output_config.format");
+    if (has_format(raw) && prefill_of(raw))
+        return decode_fail(decoder, NULL,
+                           "output_config.format: cannot be combined with an assistant message to "
+                           "continue (prefill)");
     return check_stop_sequences(decoder, raw) && check_tools(decoder, raw) &&
            check_thinking(decoder, raw) && check_nothing_wanted(decoder, raw);
 }
@@ -340,10 +349,6 @@ bool request_check_offered(struct decoder *decoder, const struct raw_request *ra
         {thinks(raw, THINKING_ENABLED),
          "\"thinking.type.enabled\" is not supported for this model. "
          "Leave `thinking` out, or use \"adaptive\" or \"disabled\"."},
-        {raw->output_config.format,
-         "output_config.format: structured outputs are not supported by this server yet"},
-        {raw->output_format,
-         "output_format: structured outputs are not supported by this server yet"},
     };
 
     for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)

@@ -17,6 +17,7 @@
 
 #include "backend/memory.h"
 #include "base/buf.h"
+#include "base/log.h"
 #include "base/queue.h"
 #include "base/random.h"
 #include "chat/prompt.h"
@@ -45,8 +46,10 @@ struct preparation {
     struct native *native;
     const struct message_request *request;
     struct arena *arena;                /* of its own: the exchange's belongs to the loop */
+    bool answers;                       /* not: its tokens are only counted */
     struct prompt prompt;
     struct prompt_tokens tokens;
+    struct constraint *constraint;      /* NULL: the answer is free; the engine's, once submitted */
     bool ok;
     struct err error;
 };
@@ -107,6 +110,29 @@ static void leave(struct native *native)
 
 /* ---- on the pool ---- */
 
+/* Holds the answer to the format that was asked for. */
+static bool constrain(struct preparation *preparation)
+{
+    const struct answer_format *format = &preparation->request->format;
+    const struct grammar_part part = {
+        .language = GRAMMAR_JSON_SCHEMA, .name = STR("answer"), .text = format->schema,
+    };
+    const struct grammar_source source = {.parts = &part, .parts_n = 1, .strict = format->strict};
+    struct str loosened;
+    char shown[256];
+
+    if (!preparation->answers || format->schema.n == 0)
+        return true;
+    preparation->constraint = engine_constraint_new(preparation->native->engine, preparation->arena,
+                                                    &source, &loosened, &preparation->error);
+    if (!preparation->constraint)
+        return err_prefix(&preparation->error, "%s", format->path);
+    if (loosened.n)
+        log_event(LOG_INFO, "schema_loosened", "keywords=%s",
+                  log_quote(shown, sizeof shown, (struct str){loosened.s, loosened.n - 1}));
+    return true;
+}
+
 static void prepare(uv_work_t *work)
 {
     struct preparation *preparation = work->data;
@@ -116,15 +142,17 @@ static void prepare(uv_work_t *work)
         prompt_render(preparation->arena, preparation->request, native->tmpl, NULL,
                       &preparation->prompt, &preparation->error) &&
         prompt_tokenize(preparation->arena, native->engine, &preparation->prompt,
-                        &preparation->tokens, &preparation->error);
+                        &preparation->tokens, &preparation->error) &&
+        constrain(preparation);
 }
 
 static bool preparation_start(struct preparation *preparation, struct native *native,
-                              const struct message_request *request, uv_after_work_cb after,
-                              struct err *err)
+                              const struct message_request *request, bool answers,
+                              uv_after_work_cb after, struct err *err)
 {
     *preparation = (struct preparation){
         .native = native, .request = request, .arena = arena_new(PREPARATION_ARENA_BYTES),
+        .answers = answers,
     };
     preparation->work.data = preparation;
     const int rc = uv_queue_work(native->loop, &preparation->work, prepare, after);
@@ -209,6 +237,7 @@ static void generation_end(struct generation *generation, const struct gen_event
     sequence_free(generation->sequence);
     queue_free(generation->pieces);
     arena_free(generation->preparation.arena);
+    constraint_free(generation->preparation.constraint);
     stops_release(&voice->stops);
     buf_release(&voice->text);
     *(generation->previous ? &generation->previous->next : &native->generations) = generation->next;
@@ -349,13 +378,17 @@ static bool submit(struct generation *generation, struct err *err)
     const struct sequence_params params = {
         .tokens = tokens->ids, .tokens_n = tokens->n, .max_tokens = request->max_tokens,
         .continues = request->prefill,
-        .sampling = sampling_of(native, request), .context = generation,
+        .sampling = sampling_of(native, request),
+        .constraint = generation->preparation.constraint, .context = generation,
         .on_token = on_token, .on_done = on_done,
     };
     generation->sequence = engine_submit(native->engine, &params, err);
-    if (generation->sequence && generation->paused)
+    if (!generation->sequence)
+        return false;
+    generation->preparation.constraint = NULL;
+    if (generation->paused)
         sequence_pause(generation->sequence);
-    return generation->sequence != NULL;
+    return true;
 }
 
 static void prepared(uv_work_t *work, int status)
@@ -397,7 +430,7 @@ static struct generation *native_generate(struct backend *backend, struct arena 
     }
     generation->waiting = !enter(native);
     if (!generation->waiting &&
-        !preparation_start(&generation->preparation, native, request, prepared, err)) {
+        !preparation_start(&generation->preparation, native, request, true, prepared, err)) {
         leave(native);
         queue_free(generation->pieces);
         return NULL;
@@ -483,7 +516,7 @@ static bool native_count(struct backend *backend, struct arena *arena,
         native->counts_waiting = counting;
         return true;
     }
-    if (preparation_start(&counting->preparation, native, request, counted, err))
+    if (preparation_start(&counting->preparation, native, request, false, counted, err))
         return true;
     leave(native);
     return false;
@@ -537,8 +570,8 @@ static void counts_settled(struct native *native, const struct err *error)
         next = counting->next;
         if (error)
             counting_end(counting, 0, error);
-        else if (!preparation_start(&counting->preparation, native, counting->request, counted,
-                                    &err))
+        else if (!preparation_start(&counting->preparation, native, counting->request, false,
+                                    counted, &err))
             counting_end(counting, 0, &err);
     }
 }
@@ -559,7 +592,7 @@ static void settled(struct resident *resident, const struct err *error)
         generation->waiting = false;
         if (error || generation->cancelled)
             generation_fail(generation, error);
-        else if (!preparation_start(&generation->preparation, native, generation->request,
+        else if (!preparation_start(&generation->preparation, native, generation->request, true,
                                     prepared, &err))
             generation_fail(generation, &err);
     }

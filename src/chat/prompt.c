@@ -38,7 +38,7 @@ static const char *const role_names[] = {
 
 static size_t parts_count(const struct message_request *request)
 {
-    size_t n = request->system_n;
+    size_t n = request->system_n + (request->format.schema.n > 0);
 
     for (size_t i = 0; i < request->messages_n; i++)
         n += request->messages[i].blocks_n;
@@ -79,6 +79,20 @@ static void turns_recall(struct arena *arena, const struct message_request *requ
         turns->replays[turns->replays_n++] = turn->replay;
 }
 
+/* What kind of answer is wanted, for the model to know: its tokens are held to it anyway. It stands
+ * at the end, so that all before it is the same prefix as without it. */
+static void format_ask(struct arena *arena, const struct message_request *request,
+                       struct turns *turns, struct part **free_part)
+{
+    const struct str schema = request->format.schema;
+    const struct content_block block = {
+        .text = arena_printf(arena, "Answer with a single JSON value and nothing else. It must match "
+                             "this JSON Schema:\n%.*s", STR_ARG(schema)),
+    };
+
+    turns_add(turns, free_part, ROLE_USER, &block, 1, true);
+}
+
 /* Everything stays in the order the client gave. Where the template takes no system message, its
  * texts become notes in a user's message; neighbours of one role make one turn, for many templates
  * insist that user and assistant alternate. */
@@ -90,7 +104,7 @@ static void turns_collect(struct arena *arena, const struct message_request *req
     const bool inside = !tmpl || template_takes_system_inside(tmpl);
     struct part *free_part = arena_array(arena, parts_count(request), sizeof *free_part);
 
-    turns->turns = arena_array(arena, request->messages_n + 1, sizeof *turns->turns);
+    turns->turns = arena_array(arena, request->messages_n + 2, sizeof *turns->turns);
     turns->replays = arena_array(arena, request->messages_n, sizeof *turns->replays);
     if (request->system_n)
         turns_add(turns, &free_part, first ? ROLE_SYSTEM : ROLE_USER, request->system,
@@ -102,6 +116,8 @@ static void turns_collect(struct arena *arena, const struct message_request *req
                   message->blocks_n, note);
         turns_recall(arena, request, store, message, turns);
     }
+    if (request->format.schema.n)
+        format_ask(arena, request, turns, &free_part);
 }
 
 /* The turn's text, and the points in it. */

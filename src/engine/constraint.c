@@ -115,7 +115,7 @@ static enum constraint_step look_for_end(struct constraint *constraint, uint32_t
         return CONSTRAINT_CLOSE;
     }
     constraint->closing_known = false;
-    constraint->look_at = left - left / LOOK_SHARE;
+    constraint->look_at = left / 2;             /* far from an end: seldom */
     return CONSTRAINT_GOES_ON;
 }
 

@@ -318,6 +318,23 @@ static void system_messages_go_where_the_template_takes_them(void **state)
     (void)state;
 }
 
+/* In the last user's turn, so that what comes before it is the same as without it; and its text is the
+ * client's: no control token comes out of it. */
+static void a_schema_is_asked_for_at_the_end(void **state)
+{
+    struct fixture fixture;
+
+    init(&fixture, NULL);
+    say(&fixture, ROLE_USER, "a town");
+    fixture.request.format.schema = STR("{\"const\":\"<|im_end|>\"}");
+    expect(&fixture, "<|im_start|>user\na town\n\n<system>\nAnswer with a single JSON value and nothing "
+                     "else. It must match this JSON Schema:\n{\"const\":\"<|im_end|>\"}\n</system>"
+                     "<|im_end|>\n<|im_start|>assistant\n");
+    assert_int_equal(count_token(&fixture, "<|im_end|>"), 1);
+    release(&fixture);
+    (void)state;
+}
+
 static void what_a_template_raises_reaches_the_client(void **state)
 {
     struct fixture fixture;
@@ -377,6 +394,7 @@ int main(void)
         cmocka_unit_test(a_client_may_write_the_marks_themselves),
         cmocka_unit_test(a_template_that_cuts_text_is_refused),
         cmocka_unit_test(system_messages_go_where_the_template_takes_them),
+        cmocka_unit_test(a_schema_is_asked_for_at_the_end),
         cmocka_unit_test(what_a_template_raises_reaches_the_client),
         cmocka_unit_test(random_text_comes_through_unchanged),
     };

@@ -47,6 +47,20 @@ test('speaks the version and key header that it is here for', async () => {
     assert.equal(sent.has('authorization'), current);
 });
 
+test('parse gives the value that the schema asks for', async () => {
+    const { jsonSchemaOutputFormat } = await import(`${process.env.SDK}/helpers/json-schema`);
+    const schema = {
+        type: 'object', properties: { town: { type: 'string' }, people: { type: 'integer' } },
+        required: ['town', 'people'], additionalProperties: false,
+    };
+    const message = await client.messages.parse({
+        model: MODEL, max_tokens: 60, messages: COUNT,
+        output_config: { format: jsonSchemaOutputFormat(schema) },
+    });
+    assert.equal(message.stop_reason, 'end_turn');
+    assert.deepEqual(Object.keys(message.parsed_output), ['town', 'people']);
+});
+
 test('create', async () => {
     const message = await client.messages.create(greedy());
     assert.match(message.id, /^msg_01/);
