@@ -1,4 +1,5 @@
-/* acts.h - where in struct acts a number lies, and how much scratch the kernels ask for.
+/* acts.h - where in struct acts a number lies, in which order a row's groups are added, and how
+ * much scratch the kernels ask for.
  *
  * Few columns (decode) stand one after another, so that a row's weights meet a column's numbers in
  * the order of the file. Many columns alternate in panels of 8 or 16: then one vector of
@@ -16,6 +17,8 @@ enum {
     ACT_PLAIN_MAX = 4,          /* up to so many columns stand one after another */
     ACT_LANES_MAX = 16,
     ACT_QUAD = 4,               /* numbers of one column side by side in a panel */
+    ACT_RUN = 64,               /* groups that are added up before they meet those before them, */
+    ACT_TOTALS = 8,             /* in so many totals: see kernels.h */
 };
 
 /* Enough scratch for every table: see body_float.h, body_gemm.h and body_attend.h. */
@@ -32,20 +35,42 @@ static inline size_t acts_lanes(size_t columns)
     return columns <= ACT_PLAIN_MAX ? 1 : columns <= 8 ? 8 : ACT_LANES_MAX;
 }
 
-/* Index in q of the quad that holds number i (a multiple of 4) of a column. */
-static inline size_t acts_at(const struct acts *x, size_t lanes, size_t column, size_t i)
+/* Of a run of so many groups, how many belong to a total; and the first one's place, where those of
+ * one total stand together. */
+static inline size_t run_length(size_t groups, size_t total)
 {
-    if (lanes == 1)
-        return column * x->k_padded + i;
-    size_t panel = column / lanes, lane = column % lanes;
-    return (panel * (x->k_padded / ACT_QUAD) + i / ACT_QUAD) * lanes * ACT_QUAD + lane * ACT_QUAD;
+    return (groups + ACT_TOTALS - 1 - total) / ACT_TOTALS;
+}
+
+static inline size_t run_begin(size_t groups, size_t total)
+{
+    size_t rest = groups % ACT_TOTALS;
+    return total * (groups / ACT_TOTALS) + (total < rest ? total : rest);
+}
+
+/* A group's place in a panel: runs in order, in a run by totals. */
+static inline size_t acts_place(const struct acts *x, size_t group)
+{
+    size_t begin = group / ACT_RUN * ACT_RUN, i = group - begin;
+    size_t rest = x->k_padded / ACT_GROUP - begin;
+    return begin + run_begin(rest < ACT_RUN ? rest : ACT_RUN, i % ACT_TOTALS) + i / ACT_TOTALS;
 }
 
 /* Index in scale and sum (and, times 2, in halves) of a column's group. */
 static inline size_t acts_group_at(const struct acts *x, size_t lanes, size_t column, size_t group)
 {
     size_t panel = column / lanes, lane = column % lanes;
-    return (panel * (x->k_padded / ACT_GROUP) + group) * lanes + lane;
+    size_t place = lanes == 1 ? group : acts_place(x, group);
+    return (panel * (x->k_padded / ACT_GROUP) + place) * lanes + lane;
+}
+
+/* Index in q of the quad that holds number i (a multiple of 4) of a column. */
+static inline size_t acts_at(const struct acts *x, size_t lanes, size_t column, size_t i)
+{
+    if (lanes == 1)
+        return column * x->k_padded + i;
+    size_t lane = column % lanes, group = acts_group_at(x, lanes, column - lane, i / ACT_GROUP);
+    return group * ACT_GROUP + i % ACT_GROUP * lanes + lane * ACT_QUAD;
 }
 
 #endif

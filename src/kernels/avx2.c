@@ -10,7 +10,7 @@
 #include "kernels/body_float.h"
 #include "kernels/body_attend.h"
 
-/* 8-bit weights stay signed: their sign goes over to the activations (tile_bytes). */
+/* 8-bit weights stay signed: their sign goes over to the activations (group_bytes). */
 enum { GEMM_Q8_BIAS = 0 };
 #include "kernels/body_gemm.h"
 
@@ -19,13 +19,6 @@ static inline __m256i dot_add(__m256i sums, __m256i u, __m256i s)
 {
     return _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_maddubs_epi16(u, s),
                                                     _mm256_set1_epi16(1)));
-}
-
-/* u0 . s0 + u1 . s1 for 4-bit u, widened once. */
-static inline __m256i dot_nibbles(__m256i u0, __m256i s0, __m256i u1, __m256i s1)
-{
-    __m256i sum = _mm256_add_epi16(_mm256_maddubs_epi16(u0, s0), _mm256_maddubs_epi16(u1, s1));
-    return _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
 }
 
 #include "kernels/body_x86.h"
@@ -53,19 +46,19 @@ static inline void settle(__m256i *sums, size_t n)
 /* Takes one group's sums into the totals. */
 __attribute__((always_inline)) static inline void
 tile_scale(__m256 *total, const __m256i *sums, const struct row_panel *rows, size_t row,
-           const struct column_panel *x, size_t g, const enum gemm_kind kind, const size_t R,
+           const struct column_panel *x, size_t g, const enum kind kind, const size_t R,
            const size_t V)
 {
     for (size_t v = 0; v < V; v++) {
-        const size_t at = g * x->lanes + v * 8;
+        const size_t at = (g * V + v) * 8;
         __m256 scale = _mm256_loadu_ps(x->scale + at), sum = _mm256_loadu_ps(x->sum + at);
         for (size_t r = 0; r < R; r++) {
             __m256 d = _mm256_mul_ps(scale, _mm256_set1_ps(rows->d[row + r][g]));
             __m256 *t = &total[r * V + v];
             *t = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[r * V + v]), d, *t);
-            if (kind == GEMM_SIXTEENS)
+            if (!has_m(kind))
                 continue;
-            if (kind == GEMM_SIXTEENS_M) {
+            if (kind == KIND_SIXTEENS_M) {
                 __m256i fixes = _mm256_madd_epi16(load_bytes(x->halves + 2 * at),
                                                   load_quad(rows->fix[row + r][g]));
                 sum = _mm256_mul_ps(_mm256_cvtepi32_ps(fixes), scale);
@@ -75,114 +68,125 @@ tile_scale(__m256 *total, const __m256i *sums, const struct row_panel *rows, siz
     }
 }
 
-/* Unsigned weights: R rows by V vectors of 8 columns. Products gather in 16 bits for as many steps
- * as their kind allows and then in 32; where 16 numbers have a scale, widening multiplies with it.
- */
+/* One group's products with unsigned weights: R rows by V vectors of 8 columns. They gather in 16
+ * bits for as many steps as their kind allows and then in 32; where 16 numbers have a scale,
+ * widening multiplies with it. */
 __attribute__((always_inline)) static inline void
-tile(struct row_panel *rows, size_t row, const struct column_panel *x, size_t groups,
-     const enum gemm_kind kind, const size_t R, const size_t V)
+group_unsigned(__m256i *wide, const struct row_panel *rows, size_t row, size_t stride,
+               const struct column_panel *x, size_t g, const enum kind kind, const size_t R,
+               const size_t V)
 {
-    const size_t quads = ACT_GROUP / ACT_QUAD, stride = groups * ACT_GROUP;
-    const size_t steps = kind == GEMM_BITS4 ? quads : kind == GEMM_BITS5 ? 4 : 2;
-    const bool sixteens = kind == GEMM_SIXTEENS || kind == GEMM_SIXTEENS_M;
-    const uint8_t *n = rows->n + row * stride;
-    const int8_t *q = x->q;
-    __m256 total[6];
-    for (size_t j = 0; j < R * V; j++)
-        total[j] = _mm256_setzero_ps();
-    for (size_t g = 0; g < groups; g++) {
-        __m256i wide[6];
-        for (size_t j = 0; j < R * V; j++) {
-            const int16_t *halves = x->halves + 2 * (g * x->lanes + j % V * 8);
-            wide[j] = kind == GEMM_SIXTEENS
-                          ? _mm256_madd_epi16(load_bytes(halves),
-                                              load_quad(rows->fix[row + j / V][g]))
-                          : _mm256_setzero_si256();
-        }
-        for (size_t step = 0; step < quads; step += steps) {
-            __m256i sums[6];
-            for (size_t j = 0; j < R * V; j++)
-                sums[j] = _mm256_setzero_si256();
-            for (size_t i = 0; i < steps; i++, n += ACT_QUAD, q += x->lanes * ACT_QUAD) {
-                __m256i right[2];
-                for (size_t v = 0; v < V; v++)
-                    right[v] = load_bytes(q + v * 32);
-                for (size_t r = 0; r < R; r++) {
-                    __m256i left = load_quad(n + r * stride);
-                    for (size_t v = 0; v < V; v++)
-                        sums[r * V + v] = _mm256_add_epi16(sums[r * V + v],
-                                                           _mm256_maddubs_epi16(left, right[v]));
-                }
-                settle(sums, R * V);
-            }
-            for (size_t j = 0; j < R * V; j++) {
-                __m256i factor = sixteens ? load_quad(rows->sub[row + j / V][g][step / 4])
-                                          : _mm256_set1_epi16(1);
-                wide[j] = _mm256_add_epi32(wide[j], _mm256_madd_epi16(sums[j], factor));
-            }
-            settle(wide, R * V);
-        }
-        tile_scale(total, wide, rows, row, x, g, kind, R, V);
+    const size_t quads = ACT_GROUP / ACT_QUAD, lanes = V * 8;
+    const size_t steps = kind == KIND_BITS4 ? quads : kind == KIND_BITS5 ? 4 : 2;
+    const bool sixteens = kind == KIND_SIXTEENS || kind == KIND_SIXTEENS_M;
+    const uint8_t *n = rows->n + row * stride + g * ACT_GROUP;
+    const int8_t *q = x->q + g * ACT_GROUP * lanes;
+    for (size_t j = 0; j < R * V; j++) {
+        const int16_t *halves = x->halves + 2 * (g * V + j % V) * 8;
+        wide[j] = kind == KIND_SIXTEENS ? _mm256_madd_epi16(load_bytes(halves),
+                                                            load_quad(rows->fix[row + j / V][g]))
+                                        : _mm256_setzero_si256();
     }
-    for (size_t j = 0; j < R * V; j++)
-        _mm256_storeu_ps(&rows->tile[row + j / V][j % V * 8], total[j]);
-}
-
-/* 8-bit weights: the weight's sign goes over to the activation, which is never -128. */
-__attribute__((always_inline)) static inline void
-tile_bytes(struct row_panel *rows, size_t row, const struct column_panel *x, size_t groups,
-           const size_t R, const size_t V)
-{
-    const uint8_t *n = rows->n + row * groups * ACT_GROUP;
-    const int8_t *q = x->q;
-    __m256 total[6];
-    for (size_t j = 0; j < R * V; j++)
-        total[j] = _mm256_setzero_ps();
-    for (size_t g = 0; g < groups; g++, n += ACT_GROUP) {
+    for (size_t step = 0; step < quads; step += steps) {
         __m256i sums[6];
         for (size_t j = 0; j < R * V; j++)
             sums[j] = _mm256_setzero_si256();
-        for (size_t quad = 0; quad < ACT_GROUP / ACT_QUAD; quad++, q += x->lanes * ACT_QUAD) {
+        for (size_t i = 0; i < steps; i++, n += ACT_QUAD, q += lanes * ACT_QUAD) {
+            __m256i right[2];
+            for (size_t v = 0; v < V; v++)
+                right[v] = load_bytes(q + v * 32);
             for (size_t r = 0; r < R; r++) {
-                __m256i left = load_quad(n + r * groups * ACT_GROUP + quad * ACT_QUAD);
-                __m256i size = _mm256_abs_epi8(left);
+                __m256i left = load_quad(n + r * stride);
                 for (size_t v = 0; v < V; v++)
-                    sums[r * V + v] = dot_add(sums[r * V + v], size,
-                                              _mm256_sign_epi8(load_bytes(q + v * 32), left));
+                    sums[r * V + v] = _mm256_add_epi16(sums[r * V + v],
+                                                       _mm256_maddubs_epi16(left, right[v]));
             }
             settle(sums, R * V);
         }
-        tile_scale(total, sums, rows, row, x, g, GEMM_BYTES, R, V);
+        for (size_t j = 0; j < R * V; j++) {
+            __m256i factor = sixteens ? load_quad(rows->sub[row + j / V][g][step / 4])
+                                      : _mm256_set1_epi16(1);
+            wide[j] = _mm256_add_epi32(wide[j], _mm256_madd_epi16(sums[j], factor));
+        }
+        settle(wide, R * V);
     }
-    for (size_t j = 0; j < R * V; j++)
-        _mm256_storeu_ps(&rows->tile[row + j / V][j % V * 8], total[j]);
 }
 
-#define TILES(name, function, ...)                                                              \
+/* The same of 8-bit weights: their sign goes over to the activation, which is never -128. */
+__attribute__((always_inline)) static inline void
+group_bytes(__m256i *sums, const struct row_panel *rows, size_t row, size_t stride,
+            const struct column_panel *x, size_t g, const size_t R, const size_t V)
+{
+    const size_t lanes = V * 8;
+    const uint8_t *n = rows->n + row * stride + g * ACT_GROUP;
+    const int8_t *q = x->q + g * ACT_GROUP * lanes;
+    for (size_t j = 0; j < R * V; j++)
+        sums[j] = _mm256_setzero_si256();
+    for (size_t quad = 0; quad < ACT_GROUP / ACT_QUAD; quad++, q += lanes * ACT_QUAD) {
+        for (size_t r = 0; r < R; r++) {
+            __m256i left = load_quad(n + r * stride + quad * ACT_QUAD);
+            __m256i size = _mm256_abs_epi8(left);
+            for (size_t v = 0; v < V; v++)
+                sums[r * V + v] = dot_add(sums[r * V + v], size,
+                                          _mm256_sign_epi8(load_bytes(q + v * 32), left));
+        }
+        settle(sums, R * V);
+    }
+}
+
+__attribute__((always_inline)) static inline void
+tile(struct row_panel *rows, size_t row, const struct column_panel *x, size_t groups,
+     const enum kind kind, const size_t R, const size_t V)
+{
+    const size_t stride = groups * ACT_GROUP;
+    __m256 run[ACT_TOTALS * 6];
+    for (size_t t = 0, g = 0; t < ACT_TOTALS; t++) {
+        const size_t end = g + run_length(groups, t);
+        __m256 total[6];
+        for (size_t j = 0; j < R * V; j++)
+            total[j] = _mm256_setzero_ps();
+        for (; g < end; g++) {
+            __m256i sums[6];
+            if (kind == KIND_BYTES || kind == KIND_BYTES_M)
+                group_bytes(sums, rows, row, stride, x, g, R, V);
+            else
+                group_unsigned(sums, rows, row, stride, x, g, kind, R, V);
+            tile_scale(total, sums, rows, row, x, g, kind, R, V);
+        }
+        for (size_t j = 0; j < R * V; j++)
+            run[t * R * V + j] = total[j];
+    }
+    for (size_t j = 0; j < R * V; j++)
+        _mm256_storeu_ps(&rows->tile[row + j / V][j % V * 8], run_sum(run + j, R * V));
+}
+
+#define TILES(name, kind)                                                                       \
     static void tile8_##name(struct row_panel *rows, size_t row, const struct column_panel *x,  \
                              size_t groups)                                                     \
     {                                                                                           \
-        function(rows, row, x, groups, __VA_ARGS__ 6, 1);                                       \
+        tile(rows, row, x, groups, kind, 6, 1);                                                 \
     }                                                                                           \
     static void tile16_##name(struct row_panel *rows, size_t row, const struct column_panel *x, \
                               size_t groups)                                                    \
     {                                                                                           \
-        function(rows, row, x, groups, __VA_ARGS__ 3, 2);                                       \
+        tile(rows, row, x, groups, kind, 3, 2);                                                 \
     }
-TILES(bits4, tile, GEMM_BITS4, )
-TILES(bits5, tile, GEMM_BITS5, )
-TILES(bits6, tile, GEMM_BITS6, )
-TILES(bytes, tile_bytes, )
-TILES(sixteens, tile, GEMM_SIXTEENS, )
-TILES(sixteens_m, tile, GEMM_SIXTEENS_M, )
+TILES(bits4, KIND_BITS4)
+TILES(bits5, KIND_BITS5)
+TILES(bits6, KIND_BITS6)
+TILES(bytes, KIND_BYTES)
+TILES(bytes_m, KIND_BYTES_M)
+TILES(sixteens, KIND_SIXTEENS)
+TILES(sixteens_m, KIND_SIXTEENS_M)
 
-static const struct gemm_tiles tiles_of[GEMM_KINDS] = {
-    [GEMM_BITS4] = {tile8_bits4, tile16_bits4, 6, 3},
-    [GEMM_BITS5] = {tile8_bits5, tile16_bits5, 6, 3},
-    [GEMM_BITS6] = {tile8_bits6, tile16_bits6, 6, 3},
-    [GEMM_BYTES] = {tile8_bytes, tile16_bytes, 6, 3},
-    [GEMM_SIXTEENS] = {tile8_sixteens, tile16_sixteens, 6, 3},
-    [GEMM_SIXTEENS_M] = {tile8_sixteens_m, tile16_sixteens_m, 6, 3},
+static const struct gemm_tiles tiles_of[KINDS] = {
+    [KIND_BITS4] = {tile8_bits4, tile16_bits4, 6, 3},
+    [KIND_BITS5] = {tile8_bits5, tile16_bits5, 6, 3},
+    [KIND_BITS6] = {tile8_bits6, tile16_bits6, 6, 3},
+    [KIND_BYTES] = {tile8_bytes, tile16_bytes, 6, 3},
+    [KIND_BYTES_M] = {tile8_bytes_m, tile16_bytes_m, 6, 3},
+    [KIND_SIXTEENS] = {tile8_sixteens, tile16_sixteens, 6, 3},
+    [KIND_SIXTEENS_M] = {tile8_sixteens_m, tile16_sixteens_m, 6, 3},
 };
 
 static void matmul_groups(float *out, size_t out_stride, const struct matrix *w,

@@ -18,11 +18,6 @@ static inline __m256i dot_add(__m256i sums, __m256i u, __m256i s)
     return _mm256_dpbusd_epi32(sums, u, s);
 }
 
-static inline __m256i dot_nibbles(__m256i u0, __m256i s0, __m256i u1, __m256i s1)
-{
-    return _mm256_dpbusd_epi32(_mm256_dpbusd_epi32(_mm256_setzero_si256(), u0, s0), u1, s1);
-}
-
 #include "kernels/body_x86.h"
 
 enum { TILE_ROWS = 12 };        /* 12 integer and 12 float sums of 32 registers */
@@ -73,42 +68,54 @@ group_dot_sixteens(__m512i sums, const uint8_t *n, const int16_t sub[2][2], cons
     return sums;
 }
 
+/* Adds group g's products of TILE_ROWS rows to their totals. */
+__attribute__((always_inline)) static inline void
+group_add(__m512 *total, const struct row_panel *rows, size_t row, size_t stride,
+          const struct column_panel *x, size_t g, const enum kind kind, const bool half)
+{
+    const size_t lanes = half ? 8 : 16, step = lanes * ACT_QUAD;
+    const int8_t *q = x->q + g * ACT_GROUP * lanes;
+    __m512 scale = load_floats(x->scale + g * lanes, half);
+    __m512 sum = load_floats(x->sum + g * lanes, half);
+    __m512i halves = load_columns(x->halves + 2 * g * lanes, half);
+    __m512i offset = _mm512_madd_epi16(halves, _mm512_set1_epi16(-GEMM_Q8_BIAS));
+    for (size_t r = 0; r < TILE_ROWS; r++) {
+        const uint8_t *n = rows->n + (row + r) * stride + g * ACT_GROUP;
+        __m512i sums;
+        __m512i fixes = _mm512_madd_epi16(halves, load_quad(rows->fix[row + r][g]));
+        if (kind == KIND_BITS6)
+            sums = group_dot(_mm512_setzero_si512(), n, q, step, half);
+        else if (kind == KIND_BYTES || kind == KIND_BYTES_M)
+            sums = group_dot(offset, n, q, step, half);
+        else
+            sums = group_dot_sixteens(kind == KIND_SIXTEENS ? fixes : _mm512_setzero_si512(), n,
+                                      (const int16_t(*)[2])rows->sub[row + r][g], q, step, half);
+        __m512 d = _mm512_mul_ps(scale, _mm512_set1_ps(rows->d[row + r][g]));
+        total[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), d, total[r]);
+        if (kind == KIND_SIXTEENS_M)
+            sum = _mm512_mul_ps(_mm512_cvtepi32_ps(fixes), scale);
+        if (has_m(kind))
+            total[r] = _mm512_fmadd_ps(_mm512_set1_ps(rows->m[row + r][g]), sum, total[r]);
+    }
+}
+
 __attribute__((always_inline)) static inline void
 tile(struct row_panel *rows, size_t row, const struct column_panel *x, size_t groups,
-     const enum gemm_kind kind, const bool half)
+     const enum kind kind, const bool half)
 {
-    const size_t step = x->lanes * ACT_QUAD;
-    __m512 total[TILE_ROWS];
-    for (size_t r = 0; r < TILE_ROWS; r++)
-        total[r] = _mm512_setzero_ps();
-    for (size_t g = 0; g < groups; g++) {
-        const int8_t *q = x->q + g * ACT_GROUP * x->lanes;
-        __m512 scale = load_floats(x->scale + g * x->lanes, half);
-        __m512 sum = load_floats(x->sum + g * x->lanes, half);
-        __m512i halves = load_columns(x->halves + 2 * g * x->lanes, half);
-        __m512i offset = _mm512_madd_epi16(halves, _mm512_set1_epi16(-GEMM_Q8_BIAS));
-        for (size_t r = 0; r < TILE_ROWS; r++) {
-            const uint8_t *n = rows->n + ((row + r) * groups + g) * ACT_GROUP;
-            __m512i sums;
-            __m512i fixes = _mm512_madd_epi16(halves, load_quad(rows->fix[row + r][g]));
-            if (kind == GEMM_BITS6)
-                sums = group_dot(_mm512_setzero_si512(), n, q, step, half);
-            else if (kind == GEMM_BYTES)
-                sums = group_dot(offset, n, q, step, half);
-            else
-                sums = group_dot_sixteens(
-                    kind == GEMM_SIXTEENS ? fixes : _mm512_setzero_si512(), n,
-                    (const int16_t(*)[2])rows->sub[row + r][g], q, step, half);
-            __m512 d = _mm512_mul_ps(scale, _mm512_set1_ps(rows->d[row + r][g]));
-            total[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), d, total[r]);
-            if (kind == GEMM_SIXTEENS_M)
-                sum = _mm512_mul_ps(_mm512_cvtepi32_ps(fixes), scale);
-            if (kind != GEMM_SIXTEENS)
-                total[r] = _mm512_fmadd_ps(_mm512_set1_ps(rows->m[row + r][g]), sum, total[r]);
-        }
+    __m512 run[ACT_TOTALS * TILE_ROWS];
+    for (size_t t = 0, g = 0; t < ACT_TOTALS; t++) {
+        const size_t end = g + run_length(groups, t);
+        __m512 total[TILE_ROWS];
+        for (size_t r = 0; r < TILE_ROWS; r++)
+            total[r] = _mm512_setzero_ps();
+        for (; g < end; g++)
+            group_add(total, rows, row, groups * ACT_GROUP, x, g, kind, half);
+        for (size_t r = 0; r < TILE_ROWS; r++)
+            run[t * TILE_ROWS + r] = total[r];
     }
     for (size_t r = 0; r < TILE_ROWS; r++)
-        _mm512_storeu_ps(rows->tile[row + r], total[r]);
+        _mm512_storeu_ps(rows->tile[row + r], run_sum(run + r, TILE_ROWS));
 }
 
 #define TILES(name, kind)                                                                       \
@@ -122,18 +129,20 @@ tile(struct row_panel *rows, size_t row, const struct column_panel *x, size_t gr
     {                                                                                           \
         tile(rows, row, x, groups, kind, false);                                                \
     }
-TILES(unsigned, GEMM_BITS6)
-TILES(bytes, GEMM_BYTES)
-TILES(sixteens, GEMM_SIXTEENS)
-TILES(sixteens_m, GEMM_SIXTEENS_M)
+TILES(unsigned, KIND_BITS6)
+TILES(bytes, KIND_BYTES)
+TILES(bytes_m, KIND_BYTES_M)
+TILES(sixteens, KIND_SIXTEENS)
+TILES(sixteens_m, KIND_SIXTEENS_M)
 
-static const struct gemm_tiles tiles_of[GEMM_KINDS] = {
-    [GEMM_BITS4] = {tile8_unsigned, tile16_unsigned, TILE_ROWS, TILE_ROWS},
-    [GEMM_BITS5] = {tile8_unsigned, tile16_unsigned, TILE_ROWS, TILE_ROWS},
-    [GEMM_BITS6] = {tile8_unsigned, tile16_unsigned, TILE_ROWS, TILE_ROWS},
-    [GEMM_BYTES] = {tile8_bytes, tile16_bytes, TILE_ROWS, TILE_ROWS},
-    [GEMM_SIXTEENS] = {tile8_sixteens, tile16_sixteens, TILE_ROWS, TILE_ROWS},
-    [GEMM_SIXTEENS_M] = {tile8_sixteens_m, tile16_sixteens_m, TILE_ROWS, TILE_ROWS},
+static const struct gemm_tiles tiles_of[KINDS] = {
+    [KIND_BITS4] = {tile8_unsigned, tile16_unsigned, TILE_ROWS, TILE_ROWS},
+    [KIND_BITS5] = {tile8_unsigned, tile16_unsigned, TILE_ROWS, TILE_ROWS},
+    [KIND_BITS6] = {tile8_unsigned, tile16_unsigned, TILE_ROWS, TILE_ROWS},
+    [KIND_BYTES] = {tile8_bytes, tile16_bytes, TILE_ROWS, TILE_ROWS},
+    [KIND_BYTES_M] = {tile8_bytes_m, tile16_bytes_m, TILE_ROWS, TILE_ROWS},
+    [KIND_SIXTEENS] = {tile8_sixteens, tile16_sixteens, TILE_ROWS, TILE_ROWS},
+    [KIND_SIXTEENS_M] = {tile8_sixteens_m, tile16_sixteens_m, TILE_ROWS, TILE_ROWS},
 };
 
 static void matmul_groups(float *out, size_t out_stride, const struct matrix *w,

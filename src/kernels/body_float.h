@@ -322,34 +322,39 @@ __attribute__((always_inline)) static inline vf load_weights(const char *at, con
 }
 
 /* R rows times C columns straight from the file's numbers: for few columns, where a panel would be
- * written and read again for nothing. */
+ * written and read again for nothing. The sums are those of float_tile, panel by panel. */
 __attribute__((always_inline)) static inline void
 plain_floats(float *out, size_t out_stride, const struct matrix *w, const struct acts *x, size_t r,
              const enum quant quant, const size_t R, const size_t C)
 {
     const size_t bytes = quant == QUANT_F32 ? 4 : 2;
     const char *row = (const char *)w->data + r * w->row_bytes;
-    vf sums[8];
-    for (size_t j = 0; j < R * C; j++)
-        sums[j] = vf_zero();
     size_t i = 0;
-    for (; i + V_LANES <= w->cols; i += V_LANES) {
-        fetch_ahead(row + R * i * bytes, R * V_LANES * bytes);
-        for (size_t j = 0; j < R; j++) {
-            vf left = load_weights(row + j * w->row_bytes + i * bytes, quant);
-            for (size_t c = 0; c < C; c++)
-                sums[c * R + j] =
-                    vf_fma(left, vf_load(x->f32 + c * x->stride + i), sums[c * R + j]);
+    for (size_t from = 0; from < w->cols; from += FLOAT_K) {
+        const size_t end = w->cols - from < FLOAT_K ? w->cols : from + FLOAT_K;
+        vf sums[8];
+        for (size_t j = 0; j < R * C; j++)
+            sums[j] = vf_zero();
+        for (; i + V_LANES <= end; i += V_LANES) {
+            fetch_ahead(row + R * i * bytes, R * V_LANES * bytes);
+            for (size_t j = 0; j < R; j++) {
+                vf left = load_weights(row + j * w->row_bytes + i * bytes, quant);
+                for (size_t c = 0; c < C; c++)
+                    sums[c * R + j] =
+                        vf_fma(left, vf_load(x->f32 + c * x->stride + i), sums[c * R + j]);
+            }
         }
-    }
-    for (size_t j = 0; j < R; j++) {
-        float tail[V_LANES] = {0};
-        read_floats(tail, w, r + j, i, w->cols - i);
-        for (size_t c = 0; c < C; c++) {
-            float sum = vf_sum(sums[c * R + j]);
-            for (size_t l = i; l < w->cols; l++)
-                sum += tail[l - i] * x->f32[c * x->stride + l];
-            out[c * out_stride + r + j] = sum;
+        for (size_t j = 0; j < R; j++) {
+            float tail[V_LANES] = {0};
+            read_floats(tail, w, r + j, i, end - i);
+            for (size_t c = 0; c < C; c++) {
+                float *to = out + c * out_stride + r + j;
+                vf sum = sums[c * R + j];
+                if (i < end)
+                    sum = vf_fma(vf_load(tail), vf_load_n(x->f32 + c * x->stride + i, end - i),
+                                 sum);
+                *to = from ? *to + vf_sum(sum) : vf_sum(sum);
+            }
         }
     }
 }

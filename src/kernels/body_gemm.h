@@ -16,10 +16,11 @@
 #include "kernels/half.h"
 #include "kernels/kernels.h"
 
-enum { PANEL_K = 2048, PANEL_GROUPS = PANEL_K / ACT_GROUP };
+enum { PANEL_GROUPS = ACT_RUN, PANEL_K = PANEL_GROUPS * ACT_GROUP };
 
-/* w[i] = d * n[i] + m, or, where each 16 have a scale (struct sixteens): sub and fix as pairs of
- * int16, fix already multiplied with -32 or -4 where that is all there is to m. */
+/* A row's groups stand in the order of acts_place. w[i] = d * n[i] + m, or, where each 16 have a
+ * scale (struct sixteens): sub and fix as pairs of int16, fix already multiplied with -32 or -4
+ * where that is all there is to m. */
 struct row_panel {
     _Alignas(64) float tile[MATMUL_ROWS][ACT_LANES_MAX];
     float d[MATMUL_ROWS][PANEL_GROUPS], m[MATMUL_ROWS][PANEL_GROUPS];
@@ -43,22 +44,19 @@ typedef void tile_fn(struct row_panel *rows, size_t row, const struct column_pan
 typedef void unpack_fn(struct row_panel *rows, size_t i, const struct matrix *w, size_t r,
                        size_t from, size_t groups);
 
-/* What a tile may take for granted of its n: that decides how soon sums must be widened. */
-enum gemm_kind {
-    GEMM_BITS4,         /* 0..15 at most; also 2 and 3 bits */
-    GEMM_BITS5,         /* 0..31 */
-    GEMM_BITS6,         /* 0..63 */
-    GEMM_BYTES,         /* -128..127, plus GEMM_Q8_BIAS */
-    GEMM_SIXTEENS,      /* 0..63, sub and fix */
-    GEMM_SIXTEENS_M,    /* the same, and fix is multiplied with m */
-    GEMM_KINDS
-};
-
 /* Tiles for panels with up to 8 and up to 16 columns, of so many rows. */
 struct gemm_tiles {
     tile_fn *tile8, *tile16;
     size_t rows8, rows16;
 };
+
+/* The sum of a run: of the totals t[0], t[n], t[2n] and so on. 0 is added to be rid of -0. */
+static inline vf run_sum(const vf *t, size_t n)
+{
+    vf even = vf_add(vf_add(t[0], t[4 * n]), vf_add(t[2 * n], t[6 * n]));
+    vf odd = vf_add(vf_add(t[n], t[5 * n]), vf_add(t[3 * n], t[7 * n]));
+    return vf_add(vf_add(even, odd), vf_zero());
+}
 
 /* w = d*n + m by 32. */
 UNPACK void unpack_groups(struct row_panel *rows, size_t i, const struct matrix *w, size_t r,
@@ -66,16 +64,22 @@ UNPACK void unpack_groups(struct row_panel *rows, size_t i, const struct matrix 
 {
     uint8_t *to = rows->n + i * groups * ACT_GROUP;
     const size_t each = scales_bytes(w, quant);
+    const enum kind kind = kind_of(quant);
+    const bool is_signed = kind == KIND_BYTES || kind == KIND_BYTES_M;
     struct chunk_copy copy = {0};
     for (size_t g = 0; g < groups; g += CHUNK_GROUPS) {
         size_t n = groups - g < CHUNK_GROUPS ? groups - g : CHUNK_GROUPS;
         struct chunk chunk = chunk_of(w, r, from + g, n, each, quant, &copy);
         struct scales8 s = scales(&chunk, w, quant);
-        f8_store(rows->d[i] + g, s.d);
-        f8_store(rows->m[i] + g, s.m);
-        for (size_t j = 0; j < n; j++, to += ACT_GROUP) {
+        float d[CHUNK_GROUPS], m[CHUNK_GROUPS];
+        f8_store(d, s.d);
+        f8_store(m, s.m);
+        for (size_t j = 0; j < n; j++) {
+            size_t place = run_begin(groups, j) + g / CHUNK_GROUPS;
             vb x = numbers(chunk.at, j, quant);
-            vb_store(to, numbers_signed(quant) ? vb_xor(x, vb_set1(GEMM_Q8_BIAS)) : x);
+            vb_store(to + place * ACT_GROUP, is_signed ? vb_xor(x, vb_set1(GEMM_Q8_BIAS)) : x);
+            rows->d[i][place] = d[j];
+            rows->m[i][place] = m[j];
         }
     }
 }
@@ -94,16 +98,17 @@ UNPACK void unpack_sixteens(struct row_panel *rows, size_t i, const struct matri
         memcpy(sub, s.sub, sizeof sub);
         memcpy(fix, s.fix, sizeof fix);
         UNROLL
-        for (size_t j = 0; j < CHUNK_GROUPS; j++, to += ACT_GROUP) {
-            rows->d[i][g + j] = s.d;
-            rows->m[i][g + j] = s.m;
+        for (size_t j = 0; j < CHUNK_GROUPS; j++) {
+            size_t place = run_begin(groups, j) + g / CHUNK_GROUPS;
+            rows->d[i][place] = s.d;
+            rows->m[i][place] = s.m;
             for (size_t h = 0; h < 2; h++) {
-                int16_t *subs = rows->sub[i][g + j][h];
+                int16_t *subs = rows->sub[i][place][h];
                 subs[0] = subs[1] = sub[2 * j + h];
-                rows->fix[i][g + j][h] =
+                rows->fix[i][place][h] =
                     (int16_t)(middle ? -middle * fix[2 * j + h] : fix[2 * j + h]);
             }
-            vb_store(to, numbers(block, j, quant));
+            vb_store(to + place * ACT_GROUP, numbers(block, j, quant));
         }
     }
 }
@@ -134,32 +139,17 @@ UNPACK_INSTANCE(sixteens, Q2_K)
 UNPACK_INSTANCE(sixteens, Q3_K)
 UNPACK_INSTANCE(sixteens, Q6_K)
 
-/* A format's way through. */
-struct gemm {
-    unpack_fn *unpack;
-    enum gemm_kind kind;
-};
-
-static const struct gemm gemms[QUANT_COUNT] = {
-    [QUANT_Q8_0] = {unpack_Q8_0, GEMM_BYTES},
-    [QUANT_Q4_0] = {unpack_Q4_0, GEMM_BITS4},
-    [QUANT_Q4_1] = {unpack_Q4_1, GEMM_BITS4},
-    [QUANT_Q5_0] = {unpack_Q5_0, GEMM_BITS5},
-    [QUANT_Q5_1] = {unpack_Q5_1, GEMM_BITS5},
-    [QUANT_IQ4_NL] = {unpack_IQ4_NL, GEMM_BYTES},
-    [QUANT_MXFP4] = {unpack_MXFP4, GEMM_BITS5},
-    [QUANT_Q2_K] = {unpack_Q2_K, GEMM_SIXTEENS_M},
-    [QUANT_Q3_K] = {unpack_Q3_K, GEMM_SIXTEENS},
-    [QUANT_Q4_K] = {unpack_Q4_K, GEMM_BITS4},
-    [QUANT_Q5_K] = {unpack_Q5_K, GEMM_BITS5},
-    [QUANT_Q6_K] = {unpack_Q6_K, GEMM_SIXTEENS},
-    [QUANT_IQ4_XS] = {unpack_IQ4_XS, GEMM_BYTES},
-    [QUANT_AFFINE_2] = {unpack_AFFINE_2, GEMM_BITS4},
-    [QUANT_AFFINE_3] = {unpack_AFFINE_3, GEMM_BITS4},
-    [QUANT_AFFINE_4] = {unpack_AFFINE_4, GEMM_BITS4},
-    [QUANT_AFFINE_5] = {unpack_AFFINE_5, GEMM_BITS5},
-    [QUANT_AFFINE_6] = {unpack_AFFINE_6, GEMM_BITS6},
-    [QUANT_AFFINE_8] = {unpack_AFFINE_8, GEMM_BYTES},
+static unpack_fn *const unpacks[QUANT_COUNT] = {
+    [QUANT_Q8_0] = unpack_Q8_0,         [QUANT_Q4_0] = unpack_Q4_0,
+    [QUANT_Q4_1] = unpack_Q4_1,         [QUANT_Q5_0] = unpack_Q5_0,
+    [QUANT_Q5_1] = unpack_Q5_1,         [QUANT_IQ4_NL] = unpack_IQ4_NL,
+    [QUANT_MXFP4] = unpack_MXFP4,       [QUANT_Q2_K] = unpack_Q2_K,
+    [QUANT_Q3_K] = unpack_Q3_K,         [QUANT_Q4_K] = unpack_Q4_K,
+    [QUANT_Q5_K] = unpack_Q5_K,         [QUANT_Q6_K] = unpack_Q6_K,
+    [QUANT_IQ4_XS] = unpack_IQ4_XS,     [QUANT_AFFINE_2] = unpack_AFFINE_2,
+    [QUANT_AFFINE_3] = unpack_AFFINE_3, [QUANT_AFFINE_4] = unpack_AFFINE_4,
+    [QUANT_AFFINE_5] = unpack_AFFINE_5, [QUANT_AFFINE_6] = unpack_AFFINE_6,
+    [QUANT_AFFINE_8] = unpack_AFFINE_8,
 };
 
 /* Rows that fill up the last tile: nothing times anything. */
@@ -220,11 +210,11 @@ static void gemm_columns(float *out, size_t out_stride, struct row_panel *rows, 
 
 static void gemm_run(float *out, size_t out_stride, const struct matrix *w, const struct acts *x,
                      size_t row_begin, size_t row_end, void *scratch,
-                     const struct gemm_tiles tiles_of[GEMM_KINDS])
+                     const struct gemm_tiles tiles_of[KINDS])
 {
     struct row_panel *rows = scratch;
-    unpack_fn *unpack = gemms[w->quant].unpack;
-    const struct gemm_tiles *tiles = &tiles_of[gemms[w->quant].kind];
+    unpack_fn *unpack = unpacks[w->quant];
+    const struct gemm_tiles *tiles = &tiles_of[kind_of(w->quant)];
     for (size_t r = row_begin; r < row_end; r += MATMUL_ROWS) {
         size_t rows_n = row_end - r < MATMUL_ROWS ? row_end - r : MATMUL_ROWS;
         for (size_t from = 0; from < w->cols; from += PANEL_K) {

@@ -2,11 +2,13 @@
  * the file: one loop for formats with a scale for 32 numbers, one for those with a scale for 16.
  *
  * One column is bound by how fast memory gives the weights, so the work per byte is what counts: a
- * chunk's scales are made at once, its numbers a group at a time, once for all columns.
+ * chunk's scales are made at once, its numbers four groups at a time, once for all columns, and the
+ * integer sums of its 8 groups come into one vector before they become floats. So the lanes are the
+ * totals of a run, and a row's sum has the same bits as body_gemm.h's.
  *
- * The file that includes this gives plain_sum, a vector of partial sums, and what is done with it:
- * plain_add(sum, n, q, d, signed) adds d times the products of one group, plain_add_sixteens the
- * same after 16 numbers each got their scale, plain_add8(sum, a, b) the products of 8 floats. */
+ * The file that includes this gives plain_four and w8, vectors of integer sums of 4 groups (not yet
+ * complete) and of 8; plain_dots(n, q, kind), and plain_dots_sixteens after 16 numbers each got
+ * their scale; plain_eight(low, high); plain_fixes; f8_run_sum. */
 #include "kernels/acts.h"
 #include "kernels/body_unpack.h"
 
@@ -41,24 +43,34 @@ static struct plain_column plain_column_rest(const struct acts *x, size_t c, siz
     return (struct plain_column){copy->q, copy->scale, copy->sum};
 }
 
-/* 8 groups of a row. Two sums a column take turns: one alone would have each wait for the one
- * before. */
-UNPACK void plain_chunk(plain_sum sums[][2], const struct chunk *chunk, const struct matrix *w,
+/* 8 groups of a row. */
+UNPACK void plain_chunk(f8 *totals, const struct chunk *chunk, struct scales8 s,
                         const struct plain_column *x, const enum quant quant, const size_t C)
 {
-    const struct scales8 s = scales(chunk, w, quant);
-    float d[ACT_PLAIN_MAX][CHUNK_GROUPS];
-    for (size_t c = 0; c < C; c++) {
-        f8_store(d[c], f8_mul(s.d, f8_load(x[c].scale)));
-        if (has_m(quant))
-            sums[c][0] = plain_add8(sums[c][0], s.m, f8_load(x[c].sum));
-    }
+    plain_four fours[ACT_PLAIN_MAX][2];
     UNROLL
-    for (size_t g = 0; g < CHUNK_GROUPS; g++) {
-        const vb left = numbers(chunk->at, g, quant);
+    for (size_t h = 0; h < 2; h++) {
+        vb n[4];
+        UNROLL
+        for (size_t g = 0; g < 4; g++)
+            n[g] = numbers(chunk->at, h * 4 + g, quant);
         for (size_t c = 0; c < C; c++)
-            sums[c][g % 2] = plain_add(sums[c][g % 2], left, x[c].q + g * ACT_GROUP, d[c][g],
-                                       numbers_signed(quant));
+            fours[c][h] = plain_dots(n, x[c].q + h * 4 * ACT_GROUP, kind_of(quant));
+    }
+    for (size_t c = 0; c < C; c++) {
+        f8 sums = w8_floats(plain_eight(fours[c][0], fours[c][1]));
+        totals[c] = f8_fma(sums, f8_mul(s.d, f8_load(x[c].scale)), totals[c]);
+        if (has_m(kind_of(quant)))
+            totals[c] = f8_fma(s.m, f8_load(x[c].sum), totals[c]);
+    }
+}
+
+/* Ends a run. */
+UNPACK void plain_run(float *sums, f8 *totals, const size_t C)
+{
+    for (size_t c = 0; c < C; c++) {
+        sums[c] += f8_run_sum(totals[c]);
+        totals[c] = f8_set1(0);
     }
 }
 
@@ -74,50 +86,66 @@ UNPACK void plain_groups(float *out, size_t out_stride, const struct matrix *w,
     for (size_t c = 0; rest && c < C; c++)
         last[c] = plain_column_rest(x, c, whole, rest, &copies[c]);
     for (size_t r = row_begin; r < row_end; r++) {
-        plain_sum sums[ACT_PLAIN_MAX][2];
+        float sums[ACT_PLAIN_MAX] = {0};
+        f8 totals[ACT_PLAIN_MAX];
         for (size_t c = 0; c < C; c++)
-            sums[c][0] = sums[c][1] = plain_zero();
+            totals[c] = f8_set1(0);
         for (size_t from = 0; from < whole; from += CHUNK_GROUPS) {
             const struct chunk chunk = chunk_of(w, r, from, CHUNK_GROUPS, each, quant, &chunk_copy);
             fetch_ahead(chunk.at, chunk_bytes[quant]);
             for (size_t c = 0; c < C; c++)
                 columns[c] = plain_column(x, c, from);
-            plain_chunk(sums, &chunk, w, columns, quant, C);
+            plain_chunk(totals, &chunk, scales(&chunk, w, quant), columns, quant, C);
+            if (from % ACT_RUN == ACT_RUN - CHUNK_GROUPS)
+                plain_run(sums, totals, C);
         }
         if (rest) {
-            /* What follows the row meets activations of 0: copied is only where nothing follows. */
+            /* What follows the row gets scales of 0: copied is only where nothing follows. */
             const bool last_row = r * groups + whole + CHUNK_GROUPS > w->rows * groups;
             const struct chunk chunk = chunk_of(w, r, whole, last_row ? rest : CHUNK_GROUPS, each,
                                                 quant, &chunk_copy);
-            plain_chunk(sums, &chunk, w, last, quant, C);
+            struct scales8 s = scales(&chunk, w, quant);
+            s.d = f8_first(s.d, rest);
+            s.m = f8_first(s.m, rest);
+            plain_chunk(totals, &chunk, s, last, quant, C);
         }
+        if (groups % ACT_RUN)
+            plain_run(sums, totals, C);
         for (size_t c = 0; c < C; c++)
-            out[c * out_stride + r] = plain_total(sums[c][0], sums[c][1]);
+            out[c * out_stride + r] = sums[c];
     }
 }
 
 /* A block of 256. */
-UNPACK void plain_block(plain_sum sums[][2], const uint8_t *block, const struct acts *x,
-                        size_t from, const enum quant quant, const size_t C)
+UNPACK void plain_block(f8 *totals, const uint8_t *block, const struct acts *x, size_t from,
+                        const enum quant quant, const size_t C)
 {
     const size_t groups = x->k_padded / ACT_GROUP;
+    const int middle = sixteens_middle(quant);
     const struct sixteens s = sixteens(block, quant);
     const struct plain_subs subs = plain_subs(&s);
-    float d[ACT_PLAIN_MAX][CHUNK_GROUPS];
+    plain_four fours[ACT_PLAIN_MAX][2];
     fetch_ahead(block, chunk_bytes[quant]);
+    UNROLL
+    for (size_t h = 0; h < 2; h++) {
+        vb n[4];
+        UNROLL
+        for (size_t g = 0; g < 4; g++)
+            n[g] = numbers(block, h * 4 + g, quant);
+        for (size_t c = 0; c < C; c++)
+            fours[c][h] = plain_dots_sixteens(
+                n, x->q + c * x->k_padded + (from + h * 4) * ACT_GROUP, &subs, h);
+    }
     for (size_t c = 0; c < C; c++) {
         const size_t at = c * groups + from;
-        f8 scale = f8_load(x->scale + at), fixes = plain_fixes(&s, x->halves + 2 * at);
-        f8_store(d[c], f8_mul(scale, f8_set1(s.d)));
-        sums[c][0] = plain_add8(sums[c][0], f8_mul(fixes, scale), f8_set1(s.m));
-    }
-    UNROLL
-    for (size_t g = 0; g < CHUNK_GROUPS; g++) {
-        const vb left = numbers(block, g, quant);
-        for (size_t c = 0; c < C; c++)
-            sums[c][g % 2] = plain_add_sixteens(
-                sums[c][g % 2], left, x->q + c * x->k_padded + (from + g) * ACT_GROUP, d[c][g],
-                &subs, g);
+        f8 scale = f8_load(x->scale + at);
+        w8 sums = plain_eight(fours[c][0], fours[c][1]);
+        w8 fixes = plain_fixes(&s, x->halves + 2 * at, middle ? -middle : 1);
+        if (middle)
+            sums = w8_add(sums, fixes);
+        totals[c] = f8_fma(w8_floats(sums), f8_mul(scale, f8_set1(s.d)), totals[c]);
+        if (!middle)
+            totals[c] = f8_fma(f8_set1(s.m), f8_mul(w8_floats(fixes), scale), totals[c]);
     }
 }
 
@@ -125,15 +153,23 @@ UNPACK void plain_sixteens(float *out, size_t out_stride, const struct matrix *w
                            const struct acts *x, size_t row_begin, size_t row_end,
                            const enum quant quant, const size_t C)
 {
+    const size_t groups = w->cols / ACT_GROUP;
     for (size_t r = row_begin; r < row_end; r++) {
         const uint8_t *block = (const uint8_t *)w->data + r * w->row_bytes;
-        plain_sum sums[ACT_PLAIN_MAX][2];
+        float sums[ACT_PLAIN_MAX] = {0};
+        f8 totals[ACT_PLAIN_MAX];
         for (size_t c = 0; c < C; c++)
-            sums[c][0] = sums[c][1] = plain_zero();
-        for (size_t from = 0; from < w->cols / ACT_GROUP; from += CHUNK_GROUPS)
-            plain_block(sums, block + from / CHUNK_GROUPS * chunk_bytes[quant], x, from, quant, C);
+            totals[c] = f8_set1(0);
+        for (size_t from = 0; from < groups; from += CHUNK_GROUPS) {
+            plain_block(totals, block + from / CHUNK_GROUPS * chunk_bytes[quant], x, from, quant,
+                        C);
+            if (from % ACT_RUN == ACT_RUN - CHUNK_GROUPS)
+                plain_run(sums, totals, C);
+        }
+        if (groups % ACT_RUN)
+            plain_run(sums, totals, C);
         for (size_t c = 0; c < C; c++)
-            out[c * out_stride + r] = plain_total(sums[c][0], sums[c][1]);
+            out[c * out_stride + r] = sums[c];
     }
 }
 
@@ -162,6 +198,9 @@ typedef void plain_fn(float *out, size_t out_stride, const struct matrix *w, con
         }                                                                                       \
     }
 #endif
+PLAIN_INSTANCE(plain_groups, Q8_0)
+PLAIN_INSTANCE(plain_groups, Q4_0)
+PLAIN_INSTANCE(plain_groups, Q4_1)
 PLAIN_INSTANCE(plain_groups, Q5_0)
 PLAIN_INSTANCE(plain_groups, Q5_1)
 PLAIN_INSTANCE(plain_groups, IQ4_NL)
@@ -179,13 +218,15 @@ PLAIN_INSTANCE(plain_groups, AFFINE_5)
 PLAIN_INSTANCE(plain_groups, AFFINE_6)
 PLAIN_INSTANCE(plain_groups, AFFINE_8)
 
-/* For a table by quant. The file that includes this adds q8_0, q4_0 and q4_1, where it may know
- * something better than plain_groups. */
-#define PLAIN_TABLE                                                                             \
-    [QUANT_Q5_0] = plain_Q5_0, [QUANT_Q5_1] = plain_Q5_1, [QUANT_IQ4_NL] = plain_IQ4_NL,        \
-    [QUANT_MXFP4] = plain_MXFP4, [QUANT_Q2_K] = plain_Q2_K, [QUANT_Q3_K] = plain_Q3_K,          \
-    [QUANT_Q4_K] = plain_Q4_K, [QUANT_Q5_K] = plain_Q5_K, [QUANT_Q6_K] = plain_Q6_K,            \
-    [QUANT_IQ4_XS] = plain_IQ4_XS, [QUANT_AFFINE_2] = plain_AFFINE_2,                           \
-    [QUANT_AFFINE_3] = plain_AFFINE_3, [QUANT_AFFINE_4] = plain_AFFINE_4,                       \
-    [QUANT_AFFINE_5] = plain_AFFINE_5, [QUANT_AFFINE_6] = plain_AFFINE_6,                       \
-    [QUANT_AFFINE_8] = plain_AFFINE_8
+static plain_fn *const plains[QUANT_COUNT] = {
+    [QUANT_Q8_0] = plain_Q8_0,         [QUANT_Q4_0] = plain_Q4_0,
+    [QUANT_Q4_1] = plain_Q4_1,         [QUANT_Q5_0] = plain_Q5_0,
+    [QUANT_Q5_1] = plain_Q5_1,         [QUANT_IQ4_NL] = plain_IQ4_NL,
+    [QUANT_MXFP4] = plain_MXFP4,       [QUANT_Q2_K] = plain_Q2_K,
+    [QUANT_Q3_K] = plain_Q3_K,         [QUANT_Q4_K] = plain_Q4_K,
+    [QUANT_Q5_K] = plain_Q5_K,         [QUANT_Q6_K] = plain_Q6_K,
+    [QUANT_IQ4_XS] = plain_IQ4_XS,     [QUANT_AFFINE_2] = plain_AFFINE_2,
+    [QUANT_AFFINE_3] = plain_AFFINE_3, [QUANT_AFFINE_4] = plain_AFFINE_4,
+    [QUANT_AFFINE_5] = plain_AFFINE_5, [QUANT_AFFINE_6] = plain_AFFINE_6,
+    [QUANT_AFFINE_8] = plain_AFFINE_8,
+};

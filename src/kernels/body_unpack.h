@@ -197,10 +197,42 @@ UNPACK vb numbers(const uint8_t *at, size_t g, const enum quant quant)
     }
 }
 
-UNPACK bool numbers_signed(const enum quant quant)
+/* What products may take for granted of a format's numbers: that decides how soon sums must be
+ * widened, and what the scales are. */
+enum kind {
+    KIND_BITS4,         /* 0..15 at most (also 2 and 3 bits), d and m by 32 */
+    KIND_BITS5,         /* 0..31 */
+    KIND_BITS6,         /* 0..63 */
+    KIND_BYTES,         /* -128..127, and no m */
+    KIND_BYTES_M,       /* -128..127 */
+    KIND_SIXTEENS,      /* 0..63, sub and fix by 16 */
+    KIND_SIXTEENS_M,    /* the same, and fix is multiplied with m */
+    KINDS
+};
+
+UNPACK enum kind kind_of(const enum quant quant)
 {
-    return quant == QUANT_Q8_0 || quant == QUANT_IQ4_NL || quant == QUANT_IQ4_XS ||
-           quant == QUANT_AFFINE_8;
+    switch (quant) {
+    case QUANT_Q8_0:
+    case QUANT_IQ4_NL:
+    case QUANT_IQ4_XS: return KIND_BYTES;
+    case QUANT_AFFINE_8: return KIND_BYTES_M;
+    case QUANT_Q5_0:
+    case QUANT_Q5_1:
+    case QUANT_MXFP4:
+    case QUANT_Q5_K:
+    case QUANT_AFFINE_5: return KIND_BITS5;
+    case QUANT_AFFINE_6: return KIND_BITS6;
+    case QUANT_Q3_K:
+    case QUANT_Q6_K: return KIND_SIXTEENS;
+    case QUANT_Q2_K: return KIND_SIXTEENS_M;
+    default: return KIND_BITS4;
+    }
+}
+
+UNPACK bool has_m(const enum kind kind)
+{
+    return kind != KIND_BYTES && kind != KIND_SIXTEENS;
 }
 
 /* ---- scales of 32 numbers each ---- */
@@ -208,12 +240,6 @@ UNPACK bool numbers_signed(const enum quant quant)
 struct scales8 {
     f8 d, m;
 };
-
-/* Has the format an m at all? */
-UNPACK bool has_m(const enum quant quant)
-{
-    return quant != QUANT_Q8_0 && quant != QUANT_IQ4_NL && quant != QUANT_IQ4_XS;
-}
 
 /* The eight 6-bit scales and minima of q4_k and q5_k, a byte each. */
 UNPACK struct scales8 scales_k(const uint8_t *block)

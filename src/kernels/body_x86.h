@@ -1,13 +1,10 @@
-/* body_x86.h - the int8 side that AVX2 and AVX-512-VNNI share: quantising activations, and weights
- * times up to ACT_PLAIN_MAX columns straight from the layout of the file: what body_plain.h is
- * written in, and a way of their own for q4_0, q4_1 and q8_0.
+/* body_x86.h - the int8 side that AVX2 and AVX-512-VNNI share: quantising activations, and what
+ * body_plain.h is written in.
  *
- * One column is bound by how fast memory gives the weights, so the work per byte is what counts.
- * Of these three, four rows go side by side, rows 0 and 2 in the lower and upper half of one
- * vector, 1 and 3 in another: then one conversion makes the scales of all four, and a shuffle within halves brings
- * each to its row.
+ * The hard thing is to bring the sums of 8 groups into the 8 lanes of one vector for little: while
+ * they fit 16 bits, one addition or one packing takes care of twice as many.
  *
- * The file that includes this gives dot_add(sums, u, s) and dot_nibbles(u0, s0, u1, s1). */
+ * The file that includes this gives dot_add(sums, u, s). */
 #include <math.h>
 #include <string.h>
 
@@ -63,186 +60,55 @@ static inline void quantize_group(struct acts *x, size_t lanes, size_t c, size_t
 
 #include "kernels/body_acts.h"
 
-/* The rows of a tile: past the end of the range, its last row again, which is not stored. */
-enum { PLAIN_ROWS = 4 };
+/* ---- the vocabulary of body_plain.h ---- */
 
-struct plain_rows {
-    const uint8_t *row[PLAIN_ROWS];
-};
+/* Sums of 4 groups, those of each in two parts: lanes a b c d, and a b c d again. */
+typedef __m256i plain_four;
+typedef __m256i w8;
 
-static struct plain_rows plain_rows(const struct matrix *w, size_t r, size_t row_end)
+static inline f8 w8_floats(w8 x)
 {
-    struct plain_rows rows;
-    for (size_t i = 0; i < PLAIN_ROWS; i++) {
-        size_t row = r + i < row_end ? r + i : row_end - 1;
-        rows.row[i] = (const uint8_t *)w->data + row * w->row_bytes;
-    }
-    return rows;
+    return _mm256_cvtepi32_ps(x);
 }
 
-/* 16 bytes of two rows, one in each half. */
-static inline __m256i load_two(const uint8_t *low, const uint8_t *high)
+static inline w8 w8_add(w8 a, w8 b)
 {
-    __m128i a = _mm_loadu_si128((const __m128i *)low), b = _mm_loadu_si128((const __m128i *)high);
-    return _mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1);
+    return _mm256_add_epi32(a, b);
 }
 
-static inline __m256i load_twice(const int8_t *at)
+static inline w8 plain_eight(plain_four low, plain_four high)
 {
-    return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)at));
+    return _mm256_add_epi32(_mm256_permute2x128_si256(low, high, 0x20),
+                            _mm256_permute2x128_si256(low, high, 0x31));
 }
 
-/* The rows of a tile are too many short streams for the hardware to follow; the tiles' bytes lie
- * one after another, so a group fetches as much as it uses, FETCH_AHEAD further on. */
-__attribute__((always_inline)) static inline void
-fetch_tile(const struct plain_rows *rows, size_t at, size_t bytes)
+/* Products of two groups in 16 bits, added until each has 4 numbers in each half. */
+static inline __m256i pair_products(const vb n[2], const int8_t *q)
 {
-    fetch_ahead(rows->row[0] + PLAIN_ROWS * at, PLAIN_ROWS * bytes);
-}
-
-/* The scales of one group of four rows: d0 m0 d1 m1 | d2 m2 d3 m3 (m is 0 where there is none). */
-static inline __m256 load_scales(const struct plain_rows *rows, size_t at, bool has_m)
-{
-    uint32_t row[PLAIN_ROWS];
-    for (size_t i = 0; i < PLAIN_ROWS; i++)
-        row[i] = has_m ? load_u32(rows->row[i] + at) : load_u16(rows->row[i] + at);
-    __m128i halves = _mm_setr_epi32((int)row[0], (int)row[1], (int)row[2], (int)row[3]);
-    return _mm256_cvtph_ps(halves);
-}
-
-/* One column's part of a tile: rows 0 and 2, rows 1 and 3, and the sums with d and m. */
-struct plain_sums {
-    __m256 even, odd, offset;
-};
-
-static void plain_store(float *out, size_t rows_n, struct plain_sums sums, float d_offset)
-{
-    float even[8], odd[8], offset[8];
-    _mm256_storeu_ps(even, sums.even);
-    _mm256_storeu_ps(odd, sums.odd);
-    _mm256_storeu_ps(offset, sums.offset);
-    for (size_t r = 0; r < PLAIN_ROWS && r < rows_n; r++) {
-        const float *from = (r % 2 ? odd : even) + r / 2 * 4;
-        out[r] = from[0] + from[1] + from[2] + from[3] + offset[2 * r + 1] +
-                 d_offset * offset[2 * r];
-    }
-}
-
-/* q4_0 and q4_1. */
-__attribute__((always_inline)) static inline void
-plain_nibbles(float *out, size_t out_stride, const struct matrix *w, const struct acts *x, size_t r,
-              size_t row_end, bool has_m, const size_t C)
-{
-    const size_t groups = w->cols / ACT_GROUP, head = has_m ? 4 : 2;
-    const __m256i mask = _mm256_set1_epi8(15);
-    struct plain_rows rows = plain_rows(w, r, row_end);
-    struct plain_sums sums[ACT_PLAIN_MAX];
-    for (size_t c = 0; c < C; c++)
-        sums[c].even = sums[c].odd = sums[c].offset = _mm256_setzero_ps();
-    for (size_t g = 0, at = 0; g < groups; g++, at += head + 16) {
-        fetch_tile(&rows, at, head + 16);
-        __m256 scales = load_scales(&rows, at, has_m);
-        __m256i even = load_two(rows.row[0] + at + head, rows.row[2] + at + head);
-        __m256i odd = load_two(rows.row[1] + at + head, rows.row[3] + at + head);
-        __m256i even0 = _mm256_and_si256(even, mask), odd0 = _mm256_and_si256(odd, mask);
-        __m256i even1 = _mm256_and_si256(_mm256_srli_epi16(even, 4), mask);
-        __m256i odd1 = _mm256_and_si256(_mm256_srli_epi16(odd, 4), mask);
-        for (size_t c = 0; c < C; c++) {
-            const int8_t *q = x->q + c * x->k_padded + g * ACT_GROUP;
-            __m256i q0 = load_twice(q), q1 = load_twice(q + 16);
-            size_t group = c * (x->k_padded / ACT_GROUP) + g;
-            __m256 d = _mm256_mul_ps(scales, _mm256_set1_ps(x->scale[group]));
-            sums[c].offset = _mm256_fmadd_ps(scales, _mm256_set1_ps(x->sum[group]), sums[c].offset);
-            sums[c].even = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot_nibbles(even0, q0, even1, q1)),
-                                           _mm256_permute_ps(d, 0x00), sums[c].even);
-            sums[c].odd = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot_nibbles(odd0, q0, odd1, q1)),
-                                          _mm256_permute_ps(d, 0xaa), sums[c].odd);
-        }
-    }
-    for (size_t c = 0; c < C; c++) {
-        if (!has_m)
-            sums[c].offset = _mm256_blend_ps(sums[c].offset, _mm256_setzero_ps(), 0xaa);
-        plain_store(out + c * out_stride + r, row_end - r, sums[c], has_m ? 0 : -8);
-    }
+    __m256i a = _mm256_maddubs_epi16(n[0], vb_load(q));
+    __m256i b = _mm256_maddubs_epi16(n[1], vb_load(q + ACT_GROUP));
+    return _mm256_add_epi16(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
 }
 
 /* Signed bytes times signed bytes: the weight's sign goes over to the activation. */
-static inline __m256i dot_signed(__m256i sums, __m256i w, __m256i q)
+static inline __m256i dot_signed(vb w, const int8_t *q)
 {
-    return dot_add(sums, _mm256_abs_epi8(w), _mm256_sign_epi8(q, w));
+    return dot_add(_mm256_setzero_si256(), _mm256_abs_epi8(w), _mm256_sign_epi8(vb_load(q), w));
 }
 
-__attribute__((always_inline)) static inline void
-plain_q8_0(float *out, size_t out_stride, const struct matrix *w, const struct acts *x, size_t r,
-           size_t row_end, const size_t C)
+/* Up to 5 bits, the sums of 8 products fit 16 bits again (31 * 127 * 8). */
+__attribute__((always_inline)) static inline plain_four
+plain_dots(const vb n[4], const int8_t *q, const enum kind kind)
 {
-    const size_t groups = w->cols / ACT_GROUP;
-    struct plain_rows rows = plain_rows(w, r, row_end);
-    struct plain_sums sums[ACT_PLAIN_MAX];
-    for (size_t c = 0; c < C; c++)
-        sums[c].even = sums[c].odd = sums[c].offset = _mm256_setzero_ps();
-    for (size_t g = 0, at = 0; g < groups; g++, at += 34) {
-        fetch_tile(&rows, at, 34);
-        __m256 scales = load_scales(&rows, at, false);
-        __m256i even0 = load_two(rows.row[0] + at + 2, rows.row[2] + at + 2);
-        __m256i even1 = load_two(rows.row[0] + at + 18, rows.row[2] + at + 18);
-        __m256i odd0 = load_two(rows.row[1] + at + 2, rows.row[3] + at + 2);
-        __m256i odd1 = load_two(rows.row[1] + at + 18, rows.row[3] + at + 18);
-        for (size_t c = 0; c < C; c++) {
-            const int8_t *q = x->q + c * x->k_padded + g * ACT_GROUP;
-            __m256i q0 = load_twice(q), q1 = load_twice(q + 16), zero = _mm256_setzero_si256();
-            float scale = x->scale[c * (x->k_padded / ACT_GROUP) + g];
-            __m256 d = _mm256_mul_ps(scales, _mm256_set1_ps(scale));
-            __m256i dot = dot_signed(dot_signed(zero, even0, q0), even1, q1);
-            sums[c].even = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_permute_ps(d, 0x00),
-                                           sums[c].even);
-            dot = dot_signed(dot_signed(zero, odd0, q0), odd1, q1);
-            sums[c].odd = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_permute_ps(d, 0xaa),
-                                          sums[c].odd);
-        }
-    }
-    for (size_t c = 0; c < C; c++)
-        plain_store(out + c * out_stride + r, row_end - r, sums[c], 0);
-}
-
-__attribute__((always_inline)) static inline void
-plain_four(float *out, size_t out_stride, const struct matrix *w, const struct acts *x,
-           size_t row_begin, size_t row_end, const enum quant quant, const size_t C)
-{
-    for (size_t r = row_begin; r < row_end; r += PLAIN_ROWS) {
-        if (quant == QUANT_Q8_0)
-            plain_q8_0(out, out_stride, w, x, r, row_end, C);
-        else
-            plain_nibbles(out, out_stride, w, x, r, row_end, quant == QUANT_Q4_1, C);
-    }
-}
-
-/* ---- the vocabulary of body_plain.h ---- */
-
-typedef __m256 plain_sum;
-
-static inline plain_sum plain_zero(void)
-{
-    return _mm256_setzero_ps();
-}
-
-static inline plain_sum plain_add8(plain_sum sum, f8 a, f8 b)
-{
-    return _mm256_fmadd_ps(a, b, sum);
-}
-
-static inline float plain_total(plain_sum a, plain_sum b)
-{
-    __m256 x = _mm256_add_ps(a, b);
-    return sse_sum(_mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1)));
-}
-
-__attribute__((always_inline)) static inline plain_sum
-plain_add(plain_sum sum, vb n, const int8_t *q, float d, const bool is_signed)
-{
-    __m256i zero = _mm256_setzero_si256(), right = vb_load(q);
-    __m256i dot = is_signed ? dot_signed(zero, n, right) : dot_add(zero, n, right);
-    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_set1_ps(d), sum);
+    const __m256i one = _mm256_set1_epi16(1);
+    if (kind == KIND_BYTES || kind == KIND_BYTES_M)
+        return _mm256_hadd_epi32(
+            _mm256_hadd_epi32(dot_signed(n[0], q), dot_signed(n[1], q + 32)),
+            _mm256_hadd_epi32(dot_signed(n[2], q + 64), dot_signed(n[3], q + 96)));
+    __m256i a = _mm256_madd_epi16(pair_products(n, q), one);
+    __m256i b = _mm256_madd_epi16(pair_products(n + 2, q + 2 * ACT_GROUP), one);
+    return kind == KIND_BITS6 ? _mm256_hadd_epi32(a, b)
+                              : _mm256_madd_epi16(_mm256_packs_epi32(a, b), one);
 }
 
 /* A block's 16 scales as int16: 0..7 in both halves of the first, 8..15 in those of the second. */
@@ -263,32 +129,38 @@ static inline struct plain_subs plain_subs(const struct sixteens *s)
                                 _mm256_permute4x64_epi64(sub, 0xee)}};
 }
 
-/* Group g takes scale 2g for its lower and 2g + 1 for its upper 16 numbers. */
-__attribute__((always_inline)) static inline plain_sum
-plain_add_sixteens(plain_sum sum, vb n, const int8_t *q, float d, const struct plain_subs *subs,
-                   size_t g)
+/* Scales for what pair_products makes of two groups, the first of which is `pair` of four: a
+ * half of a group is a half of the vector. */
+__attribute__((always_inline)) static inline __m256i pair_scales(__m256i eight, const size_t pair)
 {
-    const char at = (char)(g % 4 * 4);
-    const __m256i pick = _mm256_inserti128_si256(
-        _mm256_castsi128_si256(_mm_set1_epi16((short)(at | (at + 1) << 8))),
-        _mm_set1_epi16((short)((at + 2) | (at + 3) << 8)), 1);
-    __m256i scale = _mm256_shuffle_epi8(subs->eights[g / 4], pick);
-    __m256i dot = _mm256_madd_epi16(_mm256_maddubs_epi16(n, vb_load(q)), scale);
-    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_set1_ps(d), sum);
+    const char at = (char)(pair * 8);
+    const __m256i low = _mm256_set1_epi16((short)(at | (at + 1) << 8));
+    const __m256i step = _mm256_setr_epi16(0, 0, 0, 0, 0x404, 0x404, 0x404, 0x404, 0x202, 0x202,
+                                           0x202, 0x202, 0x606, 0x606, 0x606, 0x606);
+    return _mm256_shuffle_epi8(eight, _mm256_add_epi8(low, step));
 }
 
-/* What a block's fixes make of the sums of 8 groups' sixteens. */
-static inline f8 plain_fixes(const struct sixteens *s, const int16_t *halves)
+/* Four groups, the first or the last of the block. */
+__attribute__((always_inline)) static inline plain_four
+plain_dots_sixteens(const vb n[4], const int8_t *q, const struct plain_subs *subs,
+                    const size_t half)
 {
-    return _mm256_cvtepi32_ps(_mm256_madd_epi16(widen_bytes(s->fix), vb_load(halves)));
+    __m256i a = pair_products(n, q), b = pair_products(n + 2, q + 2 * ACT_GROUP);
+    return _mm256_hadd_epi32(_mm256_madd_epi16(a, pair_scales(subs->eights[half], 0)),
+                             _mm256_madd_epi16(b, pair_scales(subs->eights[half], 1)));
+}
+
+/* What a block's fixes, times `by`, make of the sums of 8 groups' sixteens. */
+static inline w8 plain_fixes(const struct sixteens *s, const int16_t *halves, const int by)
+{
+    __m256i fix = _mm256_mullo_epi16(widen_bytes(s->fix), _mm256_set1_epi16((short)by));
+    return _mm256_madd_epi16(fix, vb_load(halves));
+}
+
+/* The same tree as run_sum's. */
+static inline float f8_run_sum(f8 x)
+{
+    return sse_sum(_mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1))) + 0.0f;
 }
 
 #include "kernels/body_plain.h"
-
-PLAIN_INSTANCE(plain_four, Q8_0)
-PLAIN_INSTANCE(plain_four, Q4_0)
-PLAIN_INSTANCE(plain_four, Q4_1)
-
-static plain_fn *const plains[QUANT_COUNT] = {
-    PLAIN_TABLE, [QUANT_Q8_0] = plain_Q8_0, [QUANT_Q4_0] = plain_Q4_0, [QUANT_Q4_1] = plain_Q4_1,
-};

@@ -5,7 +5,21 @@
  * overlays them in order. Kernels know nothing of models or tokens, take no locks, allocate
  * nothing, and are safe to run on several threads over disjoint outputs.
  *
- * "Column" is one token's vector: activations are [columns][k], outputs [columns][rows]. */
+ * "Column" is one token's vector: activations are [columns][k], outputs [columns][rows].
+ *
+ * A row's bits do not depend on its company: within one table every output is a function of its own
+ * inputs alone. matmul's out[c][r] has the same bits whatever the number of columns, the column's
+ * place among them, the range of rows, the thread; attend's out[i] whatever other rows are in the
+ * call. So chunks, batches, caches and speculation never change a token. Between tables the order
+ * of float additions differs.
+ *
+ * How the SIMD tables keep to it: the integer sums of a group of 32 numbers are exact in any order.
+ * Groups come in runs of 64; in a run, group g is added to total t[g % 8], in order of g:
+ *     t = fma(sum of n * q, d * scale, t), then, where the format has an m, t = fma(m, sum, t)
+ * and the run's sum is ((t0+t4) + (t2+t6)) + ((t1+t5) + (t3+t7)). The sums of the runs are added in
+ * order. One column alone finds 8 groups in the lanes of a vector; of many columns a vector has one
+ * group of each, and their groups stand in the order in which a run needs them (acts.h). Float
+ * weights: runs of 1024 numbers, one total a lane. */
 #ifndef PENSIEVE_KERNELS_KERNELS_H
 #define PENSIEVE_KERNELS_KERNELS_H
 

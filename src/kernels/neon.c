@@ -74,7 +74,7 @@ static inline int32x4_t fix_halves(const int16_t *halves, const int16_t fix[2])
 /* Takes one group's sums into the totals. */
 __attribute__((always_inline)) static inline void
 tile_scale(float32x4_t *total, const int32x4_t *sums, const struct row_panel *rows, size_t row,
-           const struct column_panel *x, size_t g, const enum gemm_kind kind, const size_t R,
+           const struct column_panel *x, size_t g, const enum kind kind, const size_t R,
            const size_t V)
 {
     for (size_t v = 0; v < V; v++) {
@@ -84,9 +84,9 @@ tile_scale(float32x4_t *total, const int32x4_t *sums, const struct row_panel *ro
             float32x4_t *t = &total[r * V + v];
             float32x4_t d = vmulq_n_f32(scale, rows->d[row + r][g]);
             *t = vfmaq_f32(*t, vcvtq_f32_s32(sums[r * V + v]), d);
-            if (kind == GEMM_SIXTEENS)
+            if (!has_m(kind))
                 continue;
-            if (kind == GEMM_SIXTEENS_M) {
+            if (kind == KIND_SIXTEENS_M) {
                 int32x4_t fixes = fix_halves(x->halves + 2 * at, rows->fix[row + r][g]);
                 sum = vmulq_f32(vcvtq_f32_s32(fixes), scale);
             }
@@ -95,46 +95,59 @@ tile_scale(float32x4_t *total, const int32x4_t *sums, const struct row_panel *ro
     }
 }
 
-/* R rows by V vectors of 4 columns. Where 16 numbers have a scale, they get it before the halves of
- * a group meet. */
+/* Group g of R rows by V vectors of 4 columns. Where 16 numbers have a scale, they get it before
+ * the halves of a group meet. */
+__attribute__((always_inline)) static inline void
+group_add(float32x4_t *total, const struct row_panel *rows, size_t row, size_t stride,
+          const struct column_panel *x, size_t g, const enum kind kind, const size_t R,
+          const size_t V)
+{
+    const bool sixteens = kind == KIND_SIXTEENS || kind == KIND_SIXTEENS_M;
+    const size_t step = x->lanes * ACT_QUAD;
+    const int8_t *q = x->q + g * ACT_GROUP * x->lanes;
+    int32x4_t sums[12], scaled[12];
+    for (size_t j = 0; j < R * V; j++) {
+        const int16_t *halves = x->halves + 2 * (g * x->lanes + j % V * 4);
+        sums[j] = vdupq_n_s32(0);
+        scaled[j] = kind == KIND_SIXTEENS ? fix_halves(halves, rows->fix[row + j / V][g])
+                                          : vdupq_n_s32(0);
+    }
+    for (size_t quad = 0; quad < ACT_GROUP / ACT_QUAD; quad++) {
+        int8x16_t right[4];
+        for (size_t v = 0; v < V; v++)
+            right[v] = vld1q_s8(q + quad * step + v * 16);
+        for (size_t r = 0; r < R; r++) {
+            const uint8_t *n = rows->n + (row + r) * stride + g * ACT_GROUP;
+            int8x16_t left = load_quad(n + quad * ACT_QUAD);
+            for (size_t v = 0; v < V; v++)
+                sums[r * V + v] = dot_add(sums[r * V + v], left, right[v]);
+        }
+        for (size_t j = 0; sixteens && quad % 4 == 3 && j < R * V; j++) {
+            int sub = rows->sub[row + j / V][g][quad / 4][0];
+            scaled[j] = vmlaq_n_s32(scaled[j], sums[j], sub);
+            sums[j] = vdupq_n_s32(0);
+        }
+    }
+    tile_scale(total, sixteens ? scaled : sums, rows, row, x, g, kind, R, V);
+}
+
 __attribute__((always_inline)) static inline void
 tile(struct row_panel *rows, size_t row, const struct column_panel *x, size_t groups,
-     const enum gemm_kind kind, const size_t R, const size_t V)
+     const enum kind kind, const size_t R, const size_t V)
 {
-    const bool sixteens = kind == GEMM_SIXTEENS || kind == GEMM_SIXTEENS_M;
-    const size_t step = x->lanes * ACT_QUAD;
-    float32x4_t total[12];
-    for (size_t j = 0; j < R * V; j++)
-        total[j] = vdupq_n_f32(0);
-    for (size_t g = 0; g < groups; g++) {
-        const int8_t *q = x->q + g * ACT_GROUP * x->lanes;
-        int32x4_t sums[12], scaled[12];
-        for (size_t j = 0; j < R * V; j++) {
-            const int16_t *halves = x->halves + 2 * (g * x->lanes + j % V * 4);
-            sums[j] = vdupq_n_s32(0);
-            scaled[j] = kind == GEMM_SIXTEENS ? fix_halves(halves, rows->fix[row + j / V][g])
-                                              : vdupq_n_s32(0);
-        }
-        for (size_t quad = 0; quad < ACT_GROUP / ACT_QUAD; quad++) {
-            int8x16_t right[4];
-            for (size_t v = 0; v < V; v++)
-                right[v] = vld1q_s8(q + quad * step + v * 16);
-            for (size_t r = 0; r < R; r++) {
-                const uint8_t *n = rows->n + ((row + r) * groups + g) * ACT_GROUP;
-                int8x16_t left = load_quad(n + quad * ACT_QUAD);
-                for (size_t v = 0; v < V; v++)
-                    sums[r * V + v] = dot_add(sums[r * V + v], left, right[v]);
-            }
-            for (size_t j = 0; sixteens && quad % 4 == 3 && j < R * V; j++) {
-                int sub = rows->sub[row + j / V][g][quad / 4][0];
-                scaled[j] = vmlaq_n_s32(scaled[j], sums[j], sub);
-                sums[j] = vdupq_n_s32(0);
-            }
-        }
-        tile_scale(total, sixteens ? scaled : sums, rows, row, x, g, kind, R, V);
+    float32x4_t run[ACT_TOTALS * 12];
+    for (size_t t = 0, g = 0; t < ACT_TOTALS; t++) {
+        const size_t end = g + run_length(groups, t);
+        float32x4_t total[12];
+        for (size_t j = 0; j < R * V; j++)
+            total[j] = vdupq_n_f32(0);
+        for (; g < end; g++)
+            group_add(total, rows, row, groups * ACT_GROUP, x, g, kind, R, V);
+        for (size_t j = 0; j < R * V; j++)
+            run[t * R * V + j] = total[j];
     }
     for (size_t j = 0; j < R * V; j++)
-        vst1q_f32(&rows->tile[row + j / V][j % V * 4], total[j]);
+        vst1q_f32(&rows->tile[row + j / V][j % V * 4], run_sum(run + j, R * V));
 }
 
 #define TILES(name, kind, rows8, rows16)                                                        \
@@ -148,45 +161,56 @@ tile(struct row_panel *rows, size_t row, const struct column_panel *x, size_t gr
     {                                                                                           \
         tile(rows, row, x, groups, kind, rows16, 4);                                            \
     }
-TILES(bytes, GEMM_BYTES, 6, 3)
-TILES(sixteens, GEMM_SIXTEENS, 4, 2)
-TILES(sixteens_m, GEMM_SIXTEENS_M, 4, 2)
+TILES(bytes, KIND_BYTES, 6, 3)
+TILES(bytes_m, KIND_BYTES_M, 6, 3)
+TILES(sixteens, KIND_SIXTEENS, 4, 2)
+TILES(sixteens_m, KIND_SIXTEENS_M, 4, 2)
 
-static const struct gemm_tiles tiles_of[GEMM_KINDS] = {
-    [GEMM_BITS4] = {tile8_bytes, tile16_bytes, 6, 3},
-    [GEMM_BITS5] = {tile8_bytes, tile16_bytes, 6, 3},
-    [GEMM_BITS6] = {tile8_bytes, tile16_bytes, 6, 3},
-    [GEMM_BYTES] = {tile8_bytes, tile16_bytes, 6, 3},
-    [GEMM_SIXTEENS] = {tile8_sixteens, tile16_sixteens, 4, 2},
-    [GEMM_SIXTEENS_M] = {tile8_sixteens_m, tile16_sixteens_m, 4, 2},
+static const struct gemm_tiles tiles_of[KINDS] = {
+    [KIND_BITS4] = {tile8_bytes_m, tile16_bytes_m, 6, 3},
+    [KIND_BITS5] = {tile8_bytes_m, tile16_bytes_m, 6, 3},
+    [KIND_BITS6] = {tile8_bytes_m, tile16_bytes_m, 6, 3},
+    [KIND_BYTES] = {tile8_bytes, tile16_bytes, 6, 3},
+    [KIND_BYTES_M] = {tile8_bytes_m, tile16_bytes_m, 6, 3},
+    [KIND_SIXTEENS] = {tile8_sixteens, tile16_sixteens, 4, 2},
+    [KIND_SIXTEENS_M] = {tile8_sixteens_m, tile16_sixteens_m, 4, 2},
 };
 
 /* ---- the vocabulary of body_plain.h ---- */
 
-typedef float32x4_t plain_sum;
+typedef int32x4_t plain_four;
+typedef int32x4x2_t w8;
 
-static inline plain_sum plain_zero(void)
+static inline f8 w8_floats(w8 x)
 {
-    return vdupq_n_f32(0);
+    return f8_join(vcvtq_f32_s32(x.val[0]), vcvtq_f32_s32(x.val[1]));
 }
 
-static inline plain_sum plain_add8(plain_sum sum, f8 a, f8 b)
+static inline w8 w8_add(w8 a, w8 b)
 {
-    return vfmaq_f32(vfmaq_f32(sum, a.val[0], b.val[0]), a.val[1], b.val[1]);
+    return (w8){{vaddq_s32(a.val[0], b.val[0]), vaddq_s32(a.val[1], b.val[1])}};
 }
 
-static inline float plain_total(plain_sum a, plain_sum b)
+static inline w8 plain_eight(plain_four low, plain_four high)
 {
-    return vaddvq_f32(vaddq_f32(a, b));
+    return (w8){{low, high}};
+}
+
+static inline int32x4_t dot_half(int32x4_t sums, uint8x16_t n, const int8_t *q)
+{
+    return dot_add(sums, vreinterpretq_s8_u8(n), vld1q_s8(q));
 }
 
 /* All products here are of signed bytes, which no unsigned number is too large for. */
-__attribute__((always_inline)) static inline plain_sum
-plain_add(plain_sum sum, vb n, const int8_t *q, float d, const bool is_signed)
+__attribute__((always_inline)) static inline plain_four
+plain_dots(const vb n[4], const int8_t *q, const enum kind kind)
 {
-    int32x4_t dot = dot_add(vdupq_n_s32(0), vreinterpretq_s8_u8(n.val[0]), vld1q_s8(q));
-    dot = dot_add(dot, vreinterpretq_s8_u8(n.val[1]), vld1q_s8(q + 16));
-    return vfmaq_n_f32(sum, vcvtq_f32_s32(dot), d);
+    int32x4_t dots[4];
+    for (size_t g = 0; g < 4; g++) {
+        dots[g] = dot_half(vdupq_n_s32(0), n[g].val[0], q + g * ACT_GROUP);
+        dots[g] = dot_half(dots[g], n[g].val[1], q + g * ACT_GROUP + 16);
+    }
+    return vpaddq_s32(vpaddq_s32(dots[0], dots[1]), vpaddq_s32(dots[2], dots[3]));
 }
 
 /* A block's 16 scales. */
@@ -201,40 +225,44 @@ static inline struct plain_subs plain_subs(const struct sixteens *s)
     return subs;
 }
 
-__attribute__((always_inline)) static inline plain_sum
-plain_add_sixteens(plain_sum sum, vb n, const int8_t *q, float d, const struct plain_subs *subs,
-                   size_t g)
+/* Four groups, the first or the last of the block. */
+__attribute__((always_inline)) static inline plain_four
+plain_dots_sixteens(const vb n[4], const int8_t *q, const struct plain_subs *subs,
+                    const size_t half)
 {
-    const int32x4_t zero = vdupq_n_s32(0);
-    int32x4_t low = dot_add(zero, vreinterpretq_s8_u8(n.val[0]), vld1q_s8(q));
-    int32x4_t high = dot_add(zero, vreinterpretq_s8_u8(n.val[1]), vld1q_s8(q + 16));
-    int32x4_t dot = vmlaq_n_s32(vmulq_n_s32(low, subs->sub[2 * g]), high, subs->sub[2 * g + 1]);
-    return vfmaq_n_f32(sum, vcvtq_f32_s32(dot), d);
+    const int8_t *sub = subs->sub + half * 8;
+    int32x4_t dots[4];
+    for (size_t g = 0; g < 4; g++) {
+        int32x4_t low = dot_half(vdupq_n_s32(0), n[g].val[0], q + g * ACT_GROUP);
+        int32x4_t high = dot_half(vdupq_n_s32(0), n[g].val[1], q + g * ACT_GROUP + 16);
+        dots[g] = vmlaq_n_s32(vmulq_n_s32(low, sub[2 * g]), high, sub[2 * g + 1]);
+    }
+    return vpaddq_s32(vpaddq_s32(dots[0], dots[1]), vpaddq_s32(dots[2], dots[3]));
 }
 
-/* What a block's fixes make of the sums of 8 groups' sixteens. */
-static inline f8 plain_fixes(const struct sixteens *s, const int16_t *halves)
+/* What a block's fixes, times `by`, make of the sums of 8 groups' sixteens. */
+static inline w8 plain_fixes(const struct sixteens *s, const int16_t *halves, const int by)
 {
     int16_t fix[16];
     for (size_t i = 0; i < 16; i++)
-        fix[i] = (int8_t)(s->fix[i / 8] >> i % 8 * 8);
-    int16x8x2_t by = vld2q_s16(fix), sums = vld2q_s16(halves);
-    int32x4_t low = vmull_s16(vget_low_s16(by.val[0]), vget_low_s16(sums.val[0]));
-    int32x4_t high = vmull_high_s16(by.val[0], sums.val[0]);
-    low = vmlal_s16(low, vget_low_s16(by.val[1]), vget_low_s16(sums.val[1]));
-    high = vmlal_high_s16(high, by.val[1], sums.val[1]);
-    return f8_join(vcvtq_f32_s32(low), vcvtq_f32_s32(high));
+        fix[i] = (int16_t)((int8_t)(s->fix[i / 8] >> i % 8 * 8) * by);
+    int16x8x2_t fixes = vld2q_s16(fix), sums = vld2q_s16(halves);
+    int32x4_t low = vmull_s16(vget_low_s16(fixes.val[0]), vget_low_s16(sums.val[0]));
+    int32x4_t high = vmull_high_s16(fixes.val[0], sums.val[0]);
+    low = vmlal_s16(low, vget_low_s16(fixes.val[1]), vget_low_s16(sums.val[1]));
+    high = vmlal_high_s16(high, fixes.val[1], sums.val[1]);
+    return (w8){{low, high}};
+}
+
+/* The same tree as run_sum's. */
+static inline float f8_run_sum(f8 x)
+{
+    float32x4_t four = vaddq_f32(x.val[0], x.val[1]);
+    float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
+    return vget_lane_f32(two, 0) + vget_lane_f32(two, 1) + 0.0f;
 }
 
 #include "kernels/body_plain.h"
-
-PLAIN_INSTANCE(plain_groups, Q8_0)
-PLAIN_INSTANCE(plain_groups, Q4_0)
-PLAIN_INSTANCE(plain_groups, Q4_1)
-
-static plain_fn *const plains[QUANT_COUNT] = {
-    PLAIN_TABLE, [QUANT_Q8_0] = plain_Q8_0, [QUANT_Q4_0] = plain_Q4_0, [QUANT_Q4_1] = plain_Q4_1,
-};
 
 static void matmul_groups(float *out, size_t out_stride, const struct matrix *w,
                           const struct acts *x, size_t row_begin, size_t row_end, void *scratch)

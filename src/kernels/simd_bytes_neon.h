@@ -145,6 +145,15 @@ static inline void f8_store(float *at, f8 x)
     vst1q_f32(at + 4, x.val[1]);
 }
 
+static inline f8 f8_first(f8 x, size_t n)
+{
+    static const uint32_t lanes[8] = {0, 1, 2, 3, 4, 5, 6, 7};
+    uint32x4_t end = vdupq_n_u32((uint32_t)n), low = vcltq_u32(vld1q_u32(lanes), end);
+    uint32x4_t high = vcltq_u32(vld1q_u32(lanes + 4), end);
+    return f8_join(vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(x.val[0]), low)),
+                   vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(x.val[1]), high)));
+}
+
 static inline f8 f8_mul(f8 a, f8 b)
 {
     return f8_join(vmulq_f32(a.val[0], b.val[0]), vmulq_f32(a.val[1], b.val[1]));

@@ -126,6 +126,14 @@ static inline void f8_store(float *at, f8 x)
     _mm256_storeu_ps(at, x);
 }
 
+/* The first n, then zeros. */
+static inline f8 f8_first(f8 x, size_t n)
+{
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    __m256i keep = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), lane);
+    return _mm256_and_ps(x, _mm256_castsi256_ps(keep));
+}
+
 static inline f8 f8_mul(f8 a, f8 b)
 {
     return _mm256_mul_ps(a, b);

@@ -62,6 +62,41 @@ static void product(const struct matrix *w, const float *numbers, const struct a
     *tolerance = most * size * 2e-6 + 1e-30;
 }
 
+/* A row's bits do not depend on its company: the product again, of some of x's columns alone and of
+ * some of its rows. */
+static void check_company(struct check *check, const struct matrix *w, const struct acts *all,
+                          const float *want, size_t stride, size_t row_begin, size_t row_end)
+{
+    const size_t first = check_random(check, 0, all->columns - 1), rest = all->columns - first;
+    const size_t most = rest < 20 ? rest : 20;
+    const size_t columns = check_random(check, 1, check_random(check, 0, 1) && most > 4 ? 4 : most);
+    const size_t begin = check_random(check, row_begin, row_end - 1);
+    const size_t end = check_random(check, begin + 1, row_end);
+    void *storage = check_alloc(acts_bytes(all->k, columns));
+    void *scratch = check_alloc(matmul_scratch_bytes(all->k));
+    float *out = check_alloc(columns * w->rows * sizeof *out);
+    struct acts x;
+    acts_init(&x, storage, all->k, columns);
+    x.f32 = all->f32 + first * all->stride;
+    x.stride = all->stride;
+    if (!quants[w->quant].floats)
+        check->table->acts_quantize(&x, 0, columns);
+    check->table->matmul[w->quant](out, w->rows, w, &x, begin, end, scratch);
+    for (size_t c = 0; c < columns; c++) {
+        for (size_t r = begin; r < end; r++) {
+            float alone = out[c * w->rows + r], among = want[(first + c) * stride + r];
+            check_true(check, float_bits(alone) == float_bits(among),
+                       "matmul %s %ux%u by %u: row %zu column %zu is %.9g among %zu columns, but "
+                       "%.9g among %zu",
+                       quants[w->quant].name, w->rows, w->cols, w->group, r, first + c,
+                       (double)among, all->columns, (double)alone, columns);
+        }
+    }
+    free(out);
+    free(scratch);
+    free(storage);
+}
+
 static void check_product(struct check *check, enum quant quant, uint32_t rows, uint32_t cols,
                           size_t columns, size_t row_begin, size_t row_end)
 {
@@ -87,6 +122,8 @@ static void check_product(struct check *check, enum quant quant, uint32_t rows, 
         check_acts(check, &x);
     }
     check->table->matmul[quant](out, out_stride, &w, &x, row_begin, row_end, scratch);
+    for (int i = 0; i < 2; i++)
+        check_company(check, &w, &x, out, out_stride, row_begin, row_end);
     float *numbers = check_alloc(cols * sizeof *numbers);
     for (size_t r = 0; r < out_stride; r++) {
         bool inside = r >= row_begin && r < row_end;
