@@ -29,7 +29,7 @@ static inline __m512i load_quad(const void *at)
     return _mm512_set1_epi32(quad);
 }
 
-/* 16 columns, or the first 8 of a panel that has no more; the rest is zero. */
+/* 16 columns, or 8 of a panel that has no more; the rest is zero. */
 __attribute__((always_inline)) static inline __m512i load_columns(const void *at, bool half)
 {
     return half ? _mm512_inserti64x4(_mm512_setzero_si512(),

@@ -44,7 +44,7 @@ typedef void tile_fn(struct row_panel *rows, size_t row, const struct column_pan
 typedef void unpack_fn(struct row_panel *rows, size_t i, const struct matrix *w, size_t r,
                        size_t from, size_t groups);
 
-/* Tiles for panels with up to 8 and up to 16 columns, of so many rows. */
+/* Tiles for panels of 8 and of 16 lanes, of so many rows. */
 struct gemm_tiles {
     tile_fn *tile8, *tile16;
     size_t rows8, rows16;
@@ -197,7 +197,7 @@ static void gemm_columns(float *out, size_t out_stride, struct row_panel *rows, 
             .lanes = lanes,
         };
         size_t columns_n = x->columns - c < lanes ? x->columns - c : lanes;
-        if (columns_n <= 8) {
+        if (lanes == 8) {
             for (size_t r = 0; r < rows_n; r += tiles->rows8)
                 tiles->tile8(rows, r, &panel, groups);
         } else {
