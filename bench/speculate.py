@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+"""speculate.py PROGRAM MODEL [--rounds N] [--tokens N] [--task NAME] [--json] - decode speed with speculation and without.
+
+Two servers at once, one with --speculate auto and one with off, are asked the same in turn, at temperature 0, so that a machine that slows
+down hits both; only one of them works at a time. A round's number is tokens a second between the first token and the last, of the answer as it
+streams. The texts must be the same, byte by byte: if not, that is the result. Medians over rounds; the first round of each task is not
+counted (it fills the prefix cache). Acceptance comes from /health.
+
+  edit   a file of C in the prompt, to be said again with one name changed
+  copy   the same file, and the answer's first lines are given: what any model goes on with is the file
+  prose  a story: nothing of it was there before
+  warm   the same story at temperature 0.8, from one seed
+
+Other benches may import this file: tasks(), Server, measure().
+"""
+import argparse, json, pathlib, re, statistics, subprocess, sys, time, urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "src/base/arena.c"
+SEED = "7"
+
+
+def tasks():
+    code = SOURCE.read_text(encoding="utf-8")
+    ask = f"This is a file of C.\n\n```c\n{code}```\n\nWrite the whole file again, the same but for one change: "
+    edit = [{"role": "user", "content": ask + "rename the function arena_alloc to arena_take everywhere."}]
+    start = "```c\n" + "".join(code.splitlines(keepends=True)[:12])
+    copy = [{"role": "user", "content": ask + "the last comment is left out."}, {"role": "assistant", "content": start.rstrip()}]
+    prose = [{"role": "user", "content": "Tell me a long story about an old sailor, a lighthouse and the storm of his life. Begin with his childhood."}]
+    return {"edit": (edit, 0), "copy": (copy, 0), "prose": (prose, 0), "warm": (prose, 0.8)}
+
+
+class Server:
+    def __init__(self, program, model, speculate, more=()):
+        self.process = subprocess.Popen([program, "serve", "--model", model, "--port", "0", "--log", "error", "--seed", SEED,
+                                         "--speculate", speculate, *more], stdout=subprocess.PIPE, text=True)
+        line = self.process.stdout.readline()
+        if "http://" not in line: sys.exit(f"the server ended with status {self.process.wait()}")
+        self.base = re.search(r"http://\S+", line).group().rstrip("/")
+
+    def __enter__(self): return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait()
+
+    def speculation(self):
+        with urllib.request.urlopen(self.base + "/health") as answer:
+            return json.load(answer)["models"][0]["speculation"]
+
+    def ask(self, messages, tokens, temperature):
+        """(text, tokens a second after the first piece, tokens)"""
+        body = {"model": "claude-any", "max_tokens": tokens, "stream": True, "messages": messages, "temperature": temperature}
+        request = urllib.request.Request(self.base + "/v1/messages", json.dumps(body).encode(),
+                                         {"x-api-key": "pensieve-local-token", "content-type": "application/json"})
+        text, first, count = "", None, 0
+        with urllib.request.urlopen(request) as answer:
+            for line in answer:
+                if not line.startswith(b"data: "): continue
+                event = json.loads(line[6:])
+                if event["type"] == "content_block_delta":
+                    first = first or time.monotonic()
+                    text += event["delta"]["text"]
+                elif event["type"] == "message_delta":
+                    count = event["usage"]["output_tokens"]
+                elif event["type"] == "error":
+                    sys.exit(f"the server says: {event}")
+        seconds = time.monotonic() - (first or time.monotonic())
+        return text, (count - 1) / seconds if seconds > 0 else 0, count
+
+
+def measure(plain, auto, task, rounds, tokens):
+    messages, temperature = task
+    rates, texts, before = {"off": [], "auto": []}, set(), None
+    for i in range(rounds + 1):
+        if i == 1: before = auto.speculation()
+        order = [("off", plain), ("auto", auto)]
+        for name, server in order if i % 2 else reversed(order):
+            text, rate, count = server.ask(messages, tokens, temperature)
+            texts.add(text)
+            if i: rates[name].append(rate)
+    after = auto.speculation()
+    steps, drafted, accepted = (after[k] - before[k] for k in ("steps", "drafted", "accepted"))
+    off, on = (statistics.median(rates[k]) for k in ("off", "auto"))
+    return {"tokens": count, "same_text": len(texts) == 1, "off_tps": round(off, 1), "auto_tps": round(on, 1), "gain": round(on / off, 3),
+            "drafted": drafted, "accepted": accepted, "accepted_share": round(accepted / drafted, 3) if drafted else None,
+            "tokens_a_step": round((steps + accepted) / steps, 2) if steps else None, "text": text}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("program")
+    parser.add_argument("model")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tokens", type=int, default=400)
+    parser.add_argument("--task", action="append", choices=list(tasks()))
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--show", action="store_true", help="the text, too")
+    parser.add_argument("--option", action="append", default=[], help="of the servers: --option=--threads=1")
+    args = parser.parse_args()
+    results = {}
+    with Server(args.program, args.model, "off", args.option) as plain, Server(args.program, args.model, "auto", args.option) as auto:
+        for name in args.task or tasks():
+            r = results[name] = measure(plain, auto, tasks()[name], args.rounds, args.tokens)
+            if args.json: continue
+            print(f"{name:6} {r['tokens']:5} tokens  off {r['off_tps']:7.1f}/s  auto {r['auto_tps']:7.1f}/s  {r['gain']:.2f}x  "
+                  f"accepted {r['accepted']} of {r['drafted']}, {r['tokens_a_step']} tokens a step"
+                  f"{'' if r['same_text'] else '  TEXTS DIFFER'}", flush=True)
+            if args.show: print(r["text"])
+    if args.json: print(json.dumps(results))
+    sys.exit(0 if all(r["same_text"] for r in results.values()) else 1)
+
+
+if __name__ == "__main__": main()
