@@ -12,6 +12,7 @@ bool drafting_init(struct drafting *drafting, uint32_t sequences_max)
 
 void drafting_release(struct drafting *drafting)
 {
+    recall_release(&drafting->recall);
     free(drafting->drafts);
     drafting->drafts = NULL;
 }
@@ -28,11 +29,39 @@ static uint32_t allowed(const struct drafting *drafting, const struct sequence *
     return most;
 }
 
-static bool guess(const struct drafting *drafting, struct sequence *sequence)
+static bool begin(struct drafting *drafting, struct sequence *sequence)
+{
+    const struct sequence_params *params = &sequence->params;
+    const struct recall_key key = {params->space, params->owner, params->flow};
+    struct flow *flow = recall_take(&drafting->recall, key);
+
+    sequence->flow = flow;
+    if (!speculator_init(&sequence->speculator, sequence->capacity, flow ? flow->said : NULL)) {
+        drafting_leave(sequence);
+        return false;
+    }
+    if (flow)
+        sequence->speculator.odds = flow->odds;
+    return true;
+}
+
+/* The prompt's beginning that was found in the cache was said in another sequence, which kept it. */
+void drafting_leave(struct sequence *sequence)
+{
+    const uint32_t found = sequence->start.memory_tokens + sequence->start.disk_tokens;
+
+    if (sequence->flow)
+        recall_give_back(sequence->flow, sequence->ids + found, sequence->n - found,
+                         &sequence->speculator.odds);
+    sequence->flow = NULL;
+    speculator_release(&sequence->speculator);
+}
+
+static bool guess(struct drafting *drafting, struct sequence *sequence)
 {
     struct speculator *speculator = &sequence->speculator;
 
-    if (!speculator->own && !speculator_init(speculator, sequence->capacity, NULL))
+    if (!speculator->own && !begin(drafting, sequence))
         return false;
     speculator_follow(speculator, sequence->ids, sequence->n, sequence->prompt_n);
     speculator_draft(speculator, allowed(drafting, sequence), &sequence->draft);

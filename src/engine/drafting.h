@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "engine/kvcache.h"
+#include "engine/recall.h"
 #include "engine/sequence.h"
 #include "engine/worth.h"
 
@@ -16,6 +17,7 @@ struct drafting {
     uint32_t rows_max;                  /* guesses in one step at most */
     struct worth worth;
     struct draft **drafts;              /* [sequences_max]: what there is to choose from */
+    struct recall recall;
 };
 
 /* The other fields are set. false: no memory. */
@@ -25,5 +27,7 @@ void drafting_release(struct drafting *drafting);
 /* Of the sequences from `oldest` on, those that have a row by now decode in this step: gives them rows
  * for guesses too, beside so many prompt rows. draft.kept says how many; returns the sum. */
 uint32_t drafting_choose(struct drafting *drafting, struct sequence *oldest, uint32_t prompt_rows);
+/* The sequence ends: what it said, and was told that no other was, is kept for its conversation. */
+void drafting_leave(struct sequence *sequence);
 
 #endif

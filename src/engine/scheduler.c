@@ -146,6 +146,7 @@ static void finish(struct scheduler *scheduler, struct list *list, struct sequen
     list_remove(list, sequence);
     fairness_leave(&scheduler->fairness, &sequence->ticket);
     kv_table_release(scheduler->options.cache, &sequence->table);
+    drafting_leave(sequence);
     scheduler->stats.cached_tokens += sequence->start.memory_tokens;
     sequence_end(sequence, end, error);
 }

@@ -78,7 +78,6 @@ void sequence_end(struct sequence *sequence, enum sequence_end end, const struct
     atomic_store(&sequence->done, true);
     sequence->params.on_done(sequence->params.context, &result);
     buf_release(&tail);
-    speculator_release(&sequence->speculator);
     atomic_store(&sequence->released, true);
 }
 

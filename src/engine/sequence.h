@@ -19,6 +19,7 @@
 #include "engine/door.h"
 #include "engine/fairness.h"
 #include "engine/kvcache.h"
+#include "engine/recall.h"
 #include "engine/sampler.h"
 #include "engine/speculate.h"
 #include "pensieve/engine.h"
@@ -48,6 +49,7 @@ struct sequence {
     float *logits;                      /* of its last row in this step that is no guess, and after
                                          * it of its guesses; NULL if not wanted */
     struct speculator speculator;       /* made when it decodes; own is NULL before */
+    struct flow *flow;                  /* the conversation's, from then on; may be NULL */
     struct draft draft;                 /* draft.kept: the guesses among its rows in this step */
     uint32_t steps_n, drafted_n, accepted_n;    /* decode steps; guesses computed, and right */
     uint64_t submitted_ns, started_ns, first_token_ns;

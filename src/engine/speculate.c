@@ -1,4 +1,5 @@
-/* speculate.c - follows one match through the text while it holds, and looks for another when not.
+/* speculate.c - follows one match through the text while it holds, and looks for another when not. If
+ * there is none, perhaps one word was replaced: then the old one goes on at the next place.
  *
  * The hard thing is to know what a guess is worth before it is paid for. Each token that is sampled
  * is compared with what the match said, drafted or not, and counted under the match's length; so
@@ -14,7 +15,8 @@ static const struct {
     uint32_t length;
     float chance;
 } kinds[ODDS_KINDS] = {
-    {0, 0.1f}, {3, 0.25f}, {4, 0.4f}, {5, 0.5f}, {7, 0.6f}, {10, 0.7f}, {16, 0.8f}, {32, 0.9f},
+    {0, 0.1f}, {2, 0.15f}, {3, 0.25f}, {4, 0.4f}, {5, 0.5f},
+    {7, 0.6f}, {10, 0.7f}, {16, 0.8f}, {32, 0.9f},
 };
 static const float BELIEF = 4, FADING = 1 - 1.0f / 64;
 
@@ -100,8 +102,17 @@ static void follow_one(struct speculator *speculator, const int32_t *ids, uint32
     if (guessed && guess == said) {
         speculator->match.next++;
         speculator->match.length++;
-    } else {
-        look(speculator, ids, n);
+        speculator->strayed = 0;
+        return;
+    }
+    const struct ngrams *before = speculator->source;
+    const uint32_t next = speculator->match.next;
+    look(speculator, ids, n);
+    if (speculator->source) {
+        speculator->strayed = 0;
+    } else if (guessed && speculator->strayed++ < STRAY_MAX) {
+        speculator->source = before;
+        speculator->match = (struct ngrams_match){.next = next + 1};
     }
 }
 

@@ -12,7 +12,8 @@
 
 enum {
     DRAFT_MAX = 15,             /* guessed at once; with the sure one before it 16 rows a sequence */
-    ODDS_KINDS = 8,             /* matches are told apart by their length */
+    ODDS_KINDS = 9,             /* matches are told apart by their length */
+    STRAY_MAX = 4,              /* so many tokens of a text may be others before it is given up */
 };
 
 /* How often the token that followed a match was the one that was said next. */
@@ -24,7 +25,8 @@ struct speculator {
     struct ngrams *own;         /* the sequence's tokens up to `known` */
     const struct ngrams *earlier;       /* other sequences' of the conversation; borrowed, or NULL */
     const struct ngrams *source;        /* that `match` is in; NULL: nothing matches */
-    struct ngrams_match match;
+    struct ngrams_match match;  /* length: tokens since the last that was another */
+    uint32_t strayed;           /* tokens that were others, one after another */
     uint32_t known;
     struct odds odds;
 };

@@ -339,6 +339,26 @@ static void test_guesses(void **state)
     bench_free(bench);
 }
 
+/* Asked for again in the same conversation, an answer is known by heart; in another's, it is not. */
+static void test_said_before(void **state)
+{
+    struct bench *bench = bench_new(64);
+
+    for (int i = 0; i < 4; i++) {
+        bench->flow = i == 2 ? 8 : 7;
+        bench->owner = i == 3;
+        struct run *run = start(bench, i, 100, 150, 90, CONTEXT);
+        run_all(bench);
+        check_run(run);
+        assert_int_equal(run->out_n, 150);
+        if (speculate == SPECULATE_ALWAYS && i == 1)
+            assert_true(run->result.decode_steps < 20);
+        if (speculate == SPECULATE_ALWAYS && i != 1)
+            assert_true(run->result.decode_steps > 60);
+    }
+    bench_free(bench);
+}
+
 /* Paused or cancelled by what it says, a sequence says nothing more, however much was guessed. */
 static void test_pause_and_cancel_at_a_token(void **state)
 {
@@ -787,6 +807,7 @@ int main(void)
         cmocka_unit_test(test_lengths_and_limits),
         cmocka_unit_test(test_variants),
         cmocka_unit_test(test_guesses),
+        cmocka_unit_test(test_said_before),
         cmocka_unit_test(test_pause_and_cancel_at_a_token),
         cmocka_unit_test(test_stop),
         cmocka_unit_test(test_prefix_is_shared),

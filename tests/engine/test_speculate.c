@@ -12,6 +12,7 @@
 #include "base/random.h"
 #include "engine/ngrams.h"
 #include "engine/worth.h"
+#include "engine/recall.h"
 #include "engine/speculate.h"
 
 enum { TEXT = 3000, RING = 1024 };
@@ -167,6 +168,83 @@ static void test_earlier_sequences(void **state)
     assert_int_equal(draft.tokens[0], 7);
     speculator_release(&speculator);
     ngrams_free(earlier);
+}
+
+/* One word replaced: the text goes on where it would have; four, and it is given up. */
+static void test_replaced_words(void **state)
+{
+    int32_t text[64];
+    struct speculator speculator;
+    struct draft draft;
+
+    for (int32_t i = 0; i < 40; i++)
+        text[i] = i % 20;
+    assert_true(speculator_init(&speculator, 100, NULL));
+    speculator_follow(&speculator, text, 30, 20);
+    text[30] = 100;
+    speculator_follow(&speculator, text, 31, 20);
+    speculator_draft(&speculator, 3, &draft);
+    assert_int_equal(draft.n, 3);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(draft.tokens[i], 11 + i);
+    text[31] = 11;
+    speculator_follow(&speculator, text, 32, 20);
+    speculator_draft(&speculator, 1, &draft);
+    assert_int_equal(draft.tokens[0], 12);
+    for (uint32_t i = 0; i <= STRAY_MAX; i++) {
+        text[32 + i] = 200 + (int32_t)i;
+        speculator_follow(&speculator, text, 33 + i, 20);
+        speculator_draft(&speculator, 1, &draft);
+        assert_int_equal(draft.n, i < STRAY_MAX);
+    }
+    speculator_release(&speculator);
+}
+
+/* What a conversation said is its own, is bounded, and goes when others come. */
+static void test_recall(void **state)
+{
+    struct recall *recall = calloc(1, sizeof *recall);
+    const struct recall_key key = {.space = 1, .owner = 2, .flow = 3};
+    const struct recall_key others[] = {{2, 2, 3}, {1, 3, 3}, {1, 2, 4}};
+    static int32_t tokens[RECALL_TOKENS_MAX + 100];
+    struct odds odds;
+
+    for (int32_t i = 0; i < RECALL_TOKENS_MAX + 100; i++)
+        tokens[i] = i;
+    odds_init(&odds);
+    odds.of[3].tried = 77;
+    assert_null(recall_take(recall, (struct recall_key){.space = 1, .owner = 2}));
+    struct flow *flow = recall_take(recall, key);
+    recall_give_back(flow, tokens, RECALL_TOKENS_MAX + 100, &odds);
+    flow = recall_take(recall, key);
+    assert_true(flow->odds.of[3].tried == 77);
+    const struct ngrams_match match = ngrams_find(flow->said, (int32_t[]){500, 501, 502}, 3);
+    int32_t next;
+    assert_int_equal(match.length, 3);
+    assert_true(ngrams_at(flow->said, match.next, &next) && next == 503);
+    assert_int_equal(ngrams_find(flow->said, tokens, 99).length, 0);    /* forgotten */
+    for (int i = 0; i < 3; i++) {
+        struct flow *other = recall_take(recall, others[i]);
+        assert_true(other != flow);
+        assert_int_equal(ngrams_find(other->said, (int32_t[]){500, 501, 502}, 3).length, 0);
+        recall_give_back(other, NULL, 0, &odds);
+    }
+    struct flow *held[RECALL_FLOWS_MAX];
+    held[0] = flow;
+    for (uint64_t i = 1; i < RECALL_FLOWS_MAX; i++)
+        assert_non_null(held[i] = recall_take(recall, (struct recall_key){.flow = 100 + i}));
+    assert_null(recall_take(recall, (struct recall_key){.flow = 99}));
+    assert_ptr_equal(recall_take(recall, key), flow);   /* two sequences of one conversation */
+    recall_give_back(flow, NULL, 0, &odds);
+    for (int i = 0; i < RECALL_FLOWS_MAX; i++)
+        recall_give_back(held[i], NULL, 0, &odds);
+    for (uint64_t i = 0; i < RECALL_FLOWS_MAX; i++)
+        recall_give_back(recall_take(recall, (struct recall_key){.flow = 500 + i}), NULL, 0, &odds);
+    flow = recall_take(recall, key);
+    assert_int_equal(ngrams_find(flow->said, (int32_t[]){500, 501, 502}, 3).length, 0);
+    recall_give_back(flow, NULL, 0, &odds);
+    recall_release(recall);
+    free(recall);
 }
 
 /* Fed with text of which a share follows its match, the odds become that share; and they are learnt
@@ -385,6 +463,8 @@ int main(void)
         cmocka_unit_test(test_few_words),
         cmocka_unit_test(test_drafts),
         cmocka_unit_test(test_earlier_sequences),
+        cmocka_unit_test(test_replaced_words),
+        cmocka_unit_test(test_recall),
         cmocka_unit_test(test_odds),
         cmocka_unit_test(test_costs_are_learnt),
         cmocka_unit_test(test_unit_follows),
