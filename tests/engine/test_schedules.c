@@ -1,8 +1,8 @@
 /* No token depends on the schedule: random days of real engines with tiny real models, whose every
  * answer must be, token for token, what the same prompt gives alone, uncached and unbatched.
  *
- * A day is an engine with options drawn by lot (chunk, places, threads, and memory for little more than one
- * context), and SCHEDULES_A_DAY times a handful of prompts with common beginnings that arrive, halt,
+ * A day is an engine with options drawn by lot (chunk, places, threads, speculation, and memory for little more
+ * than one context), and SCHEDULES_A_DAY times a handful of prompts with common beginnings that arrive, halt,
  * go on, are cancelled and sent again at random moments; the cache stays from one to the next. What a case
  * adds to the options (a field of engine_options) takes part in all of it. PENSIEVE_SCHEDULES says how many
  * schedules to run; without it as many as a test has time for. */
@@ -128,7 +128,7 @@ static void prompts_make(struct prompt *prompts, const char *path, const char *c
 {
     const struct engine_options alone = {
         .model_path = path, .cpu = cpu, .threads = 1, .context = CONTEXT, .prefill_chunk = 1,
-        .sequences_max = 1,
+        .sequences_max = 1, .speculate = SPECULATE_OFF,
     };
     struct rng rng, family;
 
@@ -207,6 +207,7 @@ static void day_run(const struct kind *kind, const char *path, const char *cpu,
     options.prefill_chunk = draw(&rng, 1, 2) == 1 ? draw(&rng, 1, 20) : draw(&rng, 20, 200);
     options.sequences_max = draw(&rng, 1, 8);
     options.step_ms = draw(&rng, 0, 2);
+    options.speculate = (enum speculate)draw(&rng, SPECULATE_AUTO, SPECULATE_ALWAYS);
     options.kv_bytes_max = page_bytes * (CONTEXT / KV_PAGE + draw(&rng, 0, 8));
     if (kind->adjust)
         kind->adjust(&options, &rng);
