@@ -5,29 +5,23 @@ Each round runs each engine once for each job, in a process of its own, in turni
 neighbour that wakes up hits all. llama.cpp runs with flash attention and without; its better one counts. Pensieve's numbers come out
 of its whole engine, sampling included; llama.cpp's are llama_decode alone. Medians, with the spread of the middle half.
 """
-import argparse, json, os, shlex, statistics, subprocess, sys, time
-import costs, goals, jobs, load, make_models, roofline
+import argparse, json, os, shlex, statistics, sys, time
+import alone, costs, goals, jobs, load, make_models, roofline
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 KINDS = {"prefill": "prefill_tps", "decode": "decode_tps"}
-
-
-def run(a, command):
-    done = subprocess.run([*a.wrap, *command], capture_output=True, text=True, check=False)
-    if done.returncode != 0: sys.exit(f"{shlex.join(command)} ended with status {done.returncode}:\n{done.stderr}")
-    return json.loads(done.stdout)
 
 
 def each(option, values): return [word for n in values for word in (option, str(n))]
 
 
 def pensieve(a, job, path):
-    return run(a, [a.program, "bench", "--json", "--rounds", "1", "--log", "warn", "--speculate", "off", "--model", path,
+    return a.alone.run([a.program, "bench", "--json", "--rounds", "1", "--log", "warn", "--speculate", "off", "--model", path,
                    "--threads", str(job.threads or a.threads), "--decode", str(job.decode), *each("--lengths", job.lengths), *each("--batch", job.batch)])
 
 
 def llama(a, job, path, flash):
-    return run(a, [sys.executable, f"{HERE}/llama.py", "--model", path, "--threads", str(job.threads or a.threads), "--decode", str(job.decode),
+    return a.alone.run([sys.executable, f"{HERE}/llama.py", "--model", path, "--threads", str(job.threads or a.threads), "--decode", str(job.decode),
                    "--flash", flash, "--lengths", *map(str, job.lengths), "--batch", *map(str, job.batch)])
 
 
@@ -111,6 +105,7 @@ def table(a, rows, machine):
     out = [f"{cpu_name()}, {a.threads} threads, {a.rounds} alternating rounds; Pensieve on {a.isa}"]
     out += [f"the limit: {m.read / 1e9:.1f} GB/s read, {m.int8 / 1e9:.0f} int8 and {m.f32 / 1e9:.0f} f32 multiply-adds/ns on {n} thread{'s' * (n > 1)}"
             for n, m in machine.items()]
+    out.append(f"others had at most {a.alone.others:.1%} of the processors during a process that counts" + (": NOT A QUIET MACHINE" if a.alone.others > alone.BUSY else ""))
     out.append("tokens a second, median (spread of the middle half); ratio: to llama.cpp with the same file; of bits: to its best file of as many bits")
     model = None
     for row in rows:
@@ -133,7 +128,7 @@ def load_rows(a, paths):
     out = {}
     for (shape, form), path in paths.items():
         if form in ("q4_0", "mlx-4bit-g64"):
-            out[f"{shape} {form}"] = run(a, [sys.executable, f"{HERE}/load.py", a.program, path, "--json", "--threads", str(a.threads),
+            out[f"{shape} {form}"] = a.alone.run([sys.executable, f"{HERE}/load.py", a.program, path, "--json", "--threads", str(a.threads),
                                              *(["--idle", "10"] if not out else [])])
     return out
 
@@ -148,23 +143,24 @@ def arguments():
     parser.add_argument("--only", default="", help="only the jobs whose SHAPE FORM has this text")
     parser.add_argument("--json", metavar="FILE", help="every single number, too")
     parser.add_argument("--svg", metavar="FILE", default="build/bench-roofline.svg")
-    parser.add_argument("--wrap", type=shlex.split, default=[], help="a command that is put before each process that is timed")
-    return parser.parse_args()
+    parser.add_argument("--hold", type=shlex.split, default=[], help="a command that runs another one when nobody else works, held half a minute at a time")
+    a = parser.parse_args()
+    a.alone = alone.Alone(a.hold)
+    return a
 
 
 def main():
     a = arguments()
-    busy = os.getloadavg()[0]
-    if busy > 0.5 and not a.wrap: print(f"bench: the machine is busy (load {busy:.1f}); numbers will be too low and spread", file=sys.stderr)
     plan = [job for job in (jobs.full if a.full else jobs.quick)() if a.only in f"{job.shape} {job.form}"]
     paths = {(job.shape, job.form): make_models.make(job.shape, job.form) for job in plan}
-    machine = costs.machines(a.check, a.wrap)
+    machine = costs.machines(a.check, a.alone)
     samples = measure(a, plan, paths)
     a.isa = next(r["cpu"] for (_, engine), results in samples.items() if engine == "pensieve" for r in results)
     rows = rows_of(a, samples, paths, machine)
     found = {"cpu": cpu_name(), "isa": a.isa, "threads": a.threads, "rounds": a.rounds, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
              "machine": {n: m._asdict() for n, m in machine.items()}, "rows": rows, "load": load_rows(a, paths)}
-    found["goals"] = goals.judge(found)
+    a.alone.release()
+    found.update(others=a.alone.others, goals=goals.judge(found))
     print(table(a, rows, machine), load.text(found["load"]), goals.text(found["goals"]), sep="\n\n")
     with open(a.svg, "w", encoding="utf-8") as f: f.write(roofline.picture(found))
     print(f"\nroofline: {a.svg}")

@@ -3,7 +3,7 @@
 A step reads every weight it uses once, and each sequence's keys and values (f16) once; it multiplies every weight with every column.
 The embedding is only looked up unless it is the output head too, and the head is multiplied with the columns whose logits are wanted.
 """
-import json, os, subprocess, sys
+import json, os, sys
 from typing import NamedTuple
 
 ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
@@ -75,8 +75,7 @@ class Machine(NamedTuple):
         return max(computing, (costs.bytes + batch * costs.kv_bytes * (depth + 1)) / self.read)
 
 
-def machines(check, wrap=()):
+def machines(check, alone):
     """of each number of threads that the microbenchmark of the kernel check knows"""
-    done = subprocess.run([*wrap, check, "--peak"], capture_output=True, text=True, check=True)
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    lines = alone.run([check, "--peak"], lambda text: {"lines": [json.loads(line) for line in text.splitlines()]})["lines"]
     return {x["threads"]: Machine(x["isa"], x["threads"], x["read_gbs"] * 1e9, x["int8_gmacs"] * 1e9, x["f32_gflops"] / 2 * 1e9) for x in lines}

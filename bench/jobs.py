@@ -1,6 +1,6 @@
 """jobs.py - what is measured: models in their forms, prompt lengths, sequences at once.
 
-A job is one process of an engine in a round, so it is kept short: on a machine that others use, only short things can be done alone.
+A job is one process of an engine in a round, so it is kept short: on a shared machine only short things can be done alone.
 """
 from typing import NamedTuple
 

@@ -5,7 +5,8 @@ mlx-lm's figures come out of its own generate_step: a prompt of random tokens up
 and again; Pensieve's out of its whole engine. With --worker this is mlx-lm's side alone, JSON on standard output. Medians; the goals
 are 15x in decoding and 50x in prefill.
 """
-import argparse, json, os, random, shlex, statistics, subprocess, sys, time
+import argparse, json, os, random, shlex, statistics, sys, time
+import alone
 
 NEED = {"prefill_tps": 50.0, "decode_tps": 15.0}
 
@@ -27,12 +28,6 @@ def worker(a):
     return {"points": [{"length": a.length, "batch": 1, **once(a.length, a.decode + 1)}]}
 
 
-def run(a, command):
-    done = subprocess.run([*a.wrap, *command], capture_output=True, text=True, check=False)
-    if done.returncode != 0: sys.exit(f"{shlex.join(command)} ended with status {done.returncode}:\n{done.stderr}")
-    return json.loads(done.stdout)["points"][0]
-
-
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--program"), parser.add_argument("--model", required=True)
@@ -41,7 +36,7 @@ def arguments():
     parser.add_argument("--decode", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", metavar="FILE")
-    parser.add_argument("--wrap", type=shlex.split, default=[], help="a command that is put before each process that is timed")
+    parser.add_argument("--hold", type=shlex.split, default=[], help="as bench.py has it")
     parser.add_argument("--worker", action="store_true")
     return parser.parse_args()
 
@@ -53,11 +48,14 @@ def main():
     engines = {"pensieve": [a.program, "bench", "--json", "--rounds", "1", "--log", "warn", "--speculate", "off", "--threads", str(a.threads),
                             "--lengths", str(a.length), *common],
                "mlx-lm": [sys.executable, __file__, "--worker", "--length", str(a.length), *common]}
+    quiet = alone.Alone(a.hold)
     samples, names = {engine: [] for engine in engines}, list(engines)
     for i in range(a.rounds):
-        for engine in names[i % 2:] + names[:i % 2]: samples[engine].append(run(a, engines[engine]))
-    medians = {engine: {kind: statistics.median(p[kind] for p in points) for kind in NEED} for engine, points in samples.items()}
-    print(f"{os.path.basename(a.model)}, {a.threads} threads, {a.rounds} alternating rounds; tokens a second, medians\n"
+        for engine in names[i % 2:] + names[:i % 2]: samples[engine].append(quiet.run(engines[engine]))
+    quiet.release()
+    medians = {engine: {kind: statistics.median(r["points"][0][kind] for r in results) for kind in NEED} for engine, results in samples.items()}
+    print(f"{os.path.basename(a.model)}, {a.threads} threads, {a.rounds} alternating rounds; tokens a second, medians; "
+          f"others had at most {quiet.others:.1%} of the processors\n"
           f"{'':24}{'Pensieve':>10}{'mlx-lm':>10}{'ratio':>9}{'goal':>7}")
     for kind, need in NEED.items():
         ours, theirs = (medians[engine][kind] for engine in engines)
