@@ -24,7 +24,7 @@
 
 enum {
     CONTEXT = 192, PROMPTS = 8, OUT_MAX = 12, RUNS = 6,
-    SCHEDULES_DEFAULT = 15, SCHEDULES_A_DAY = 5,
+    SCHEDULES_DEFAULT = 12, SCHEDULES_A_DAY = 4,
 };
 
 struct prompt {
