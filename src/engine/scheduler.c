@@ -31,6 +31,7 @@
 #include "engine/constraint.h"
 #include "engine/drafting.h"
 #include "engine/pace.h"
+#include "engine/victims.h"
 
 /* Ordered by age. */
 struct list {
@@ -217,24 +218,11 @@ static void preempt(struct scheduler *scheduler, struct sequence *sequence)
     scheduler->stats.preemptions++;
 }
 
-/* Who gives way first: one that is paused, the least urgent, the youngest. */
-static struct sequence *victim_of(const struct scheduler *scheduler)
-{
-    struct sequence *victim = scheduler->running.newest;
-
-    for (struct sequence *sequence = victim; sequence; sequence = sequence->older) {
-        if (sequence->held != victim->held ? sequence->held
-                                           : sequence->params.rank > victim->params.rank)
-            victim = sequence;
-    }
-    return victim;
-}
-
 /* Room for one more token of a running sequence, whoever has to go; false: itself. */
 static bool make_room(struct scheduler *scheduler, struct sequence *sequence)
 {
     while (!kv_table_reserve(scheduler->options.cache, &sequence->table, sequence->n)) {
-        struct sequence *victim = victim_of(scheduler);
+        struct sequence *victim = victim_of(scheduler->running.newest);
         preempt(scheduler, victim);
         if (victim == sequence)
             return false;
@@ -354,17 +342,11 @@ static struct sequence *leader_of(struct scheduler *scheduler, struct sequence *
     return leader;
 }
 
-/* Who has to go so that this one can come in: those that are paused, or less urgent. */
-static bool makes_way(const struct sequence *victim, const struct sequence *sequence)
-{
-    return victim->held || victim->params.rank > sequence->params.rank;
-}
-
 static bool make_way(struct scheduler *scheduler, const struct sequence *sequence)
 {
-    struct sequence *victim = victim_of(scheduler);
+    struct sequence *victim = victim_of(scheduler->running.newest);
 
-    if (!victim || !makes_way(victim, sequence))
+    if (!victim || !victim_makes_way(victim, sequence))
         return false;
     preempt(scheduler, victim);
     return true;
@@ -379,18 +361,8 @@ static bool could_enter(const struct scheduler *scheduler, const struct sequence
     uint64_t pages = counts.total - counts.used + sequence->table.pages_n;
 
     for (const struct sequence *victim = scheduler->running.oldest; victim; victim = victim->newer)
-        pages += makes_way(victim, sequence) ? victim->table.pages_n : 0;
+        pages += victim_makes_way(victim, sequence) ? victim->table.pages_n : 0;
     return pages * KV_PAGE >= wanted;
-}
-
-static uint32_t active(const struct scheduler *scheduler)
-{
-    uint32_t n = 0;
-
-    for (struct sequence *sequence = scheduler->running.oldest; sequence;
-         sequence = sequence->newer)
-        n += !sequence->held;
-    return n;
 }
 
 /* Pages for the whole prompt and one token more, and a place among those that run. */
@@ -402,9 +374,12 @@ static bool make_room_to_enter(struct scheduler *scheduler, struct sequence *seq
 
     if (!could_enter(scheduler, sequence, wanted))
         return false;
-    while (active(scheduler) >= scheduler->options.sequences_max)
-        if (!make_way(scheduler, sequence))
+    while (sequences_active(scheduler->running.newest, NULL) >= scheduler->options.sequences_max) {
+        struct sequence *victim = victim_for_place(scheduler->running.newest, sequence);
+        if (!victim)
             return false;
+        preempt(scheduler, victim);
+    }
     while (!kv_table_reserve(cache, &sequence->table, wanted))
         if (!make_way(scheduler, sequence))
             return false;
@@ -513,10 +488,19 @@ static void choose_prefilling(struct scheduler *scheduler, uint32_t slots, uint3
     }
 }
 
+/* The next of those that wait can have the place of one that runs. */
+static bool place_is_due(const struct scheduler *scheduler)
+{
+    const struct sequence *next = best_of(&scheduler->waiting, NULL);
+
+    return next && sequences_active(scheduler->running.newest, NULL) >= scheduler->options.sequences_max &&
+           victim_for_place(scheduler->running.newest, next);
+}
+
 static void choose(struct scheduler *scheduler)
 {
     const uint32_t slots = scheduler->options.sequences_max;
-    bool prefilling = false;
+    bool prefilling = place_is_due(scheduler);
 
     for (struct sequence *sequence = scheduler->running.oldest; sequence;
          sequence = sequence->newer)

@@ -544,6 +544,35 @@ static void test_owners_share(void **state)
     bench_free(bench);
 }
 
+/* All places are one key's, which write for long: another key's request gets one of them, its second
+ * too, but not more than are even; and the same key's waits. */
+static void test_places_are_shared(void **state)
+{
+    struct bench *bench = bench_new(64);
+    int n = 0;
+
+    bench->owner = 1;
+    for (; n < SLOTS + 1; n++)
+        start(bench, n, 10, 400, 300 + (uint64_t)n, 0);
+    for (int i = 0; i < 3; i++)
+        scheduler_step(bench->scheduler);
+    assert_false(bench->runs[SLOTS].out_n);
+    bench->owner = 2;
+    for (; n < 2 * SLOTS + 1; n++)
+        start(bench, n, 10, 60, 300 + (uint64_t)n, 0);
+    for (int i = 0; i < SLOTS; i++)
+        scheduler_step(bench->scheduler);
+    int ran = 0;
+    for (int i = SLOTS + 1; i < n; i++)
+        ran += bench->runs[i].out_n > 0;
+    assert_int_equal(ran, SLOTS / 2);
+    assert_int_equal(scheduler_stats(bench->scheduler).preemptions, SLOTS / 2);
+    run_all(bench);
+    for (int i = 0; i < n; i++)
+        check_run(&bench->runs[i]);
+    bench_free(bench);
+}
+
 /* Without pages for all, the least urgent give theirs up, also to let a more urgent one in. */
 static void test_preemption_by_rank(void **state)
 {
@@ -816,6 +845,7 @@ int main(void)
         cmocka_unit_test(test_leader_goes),
         cmocka_unit_test(test_short_prompt_passes),
         cmocka_unit_test(test_owners_share),
+        cmocka_unit_test(test_places_are_shared),
         cmocka_unit_test(test_preemption_by_rank),
         cmocka_unit_test(test_large_one_gets_in),
         cmocka_unit_test(test_memory_runs_out),
