@@ -5,6 +5,7 @@
 #ifndef PENSIEVE_API_GENERATION_H
 #define PENSIEVE_API_GENERATION_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "api/request.h"
@@ -19,6 +20,13 @@ struct usage {
     uint32_t input_tokens, cache_read, cache_creation_5m, cache_creation_1h, output_tokens;
 };
 
+/* Where the prompt's tokens came from: found in memory, found on disk, computed. */
+struct reuse {
+    bool known;                         /* false: the engine has not begun with it */
+    uint32_t memory, disk, computed;
+    uint32_t diverged_at;               /* the first token unlike what was cached, or all that was found */
+};
+
 enum gen_event_type {
     GEN_STARTED, GEN_BLOCK_START, GEN_DELTA, GEN_BLOCK_STOP, GEN_DONE, GEN_FAILED
 };
@@ -30,7 +38,11 @@ struct gen_event {
     struct str text;                    /* DELTA: whole characters; borrowed during the call */
     enum stop_reason stop_reason;       /* DONE */
     struct str stop_sequence;           /* DONE, STOP_STOP_SEQUENCE: which one */
-    struct usage usage;                 /* STARTED: the prompt's; DONE: all */
+    /* STARTED: the prompt's, as far as it is known (a request that waits for long is started before the
+     * engine has looked for its beginning: then all is input); DONE: all, and final. */
+    struct usage usage;
+    struct reuse reuse;                 /* STARTED, DONE */
+    struct str diverged;                /* DONE: the text around diverged_at, for --trace only */
     struct str prompt;                  /* STARTED: the text the model sees, for --trace only */
     struct err error;                   /* FAILED */
 };

@@ -118,7 +118,6 @@ static const struct message_request *request_build(struct decoder *decoder,
         .user_id = raw->metadata.user_id,
         .caller = decoder->options->caller,
         .has_tools = raw->tools.n > 0,
-        .has_format = raw->output_config.format.schema.n || raw->output_format.schema.n,
         .diagnostics = raw->diagnostics,
         .context_management = raw->context_management,
     };

@@ -90,7 +90,7 @@ struct message_request {
     struct answer_format format;
     struct str user_id;                         /* metadata, n == 0: none */
     struct request_caller caller;
-    bool has_tools, has_format;                 /* a side request of Claude Code shows by them */
+    bool has_tools;                             /* a side request of Claude Code has none */
     bool diagnostics;                           /* asked why the cache missed */
     bool context_management;                    /* asked for: answer that no edit was applied */
 };

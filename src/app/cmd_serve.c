@@ -56,6 +56,7 @@ static struct server_options server_options(const struct config *config)
         .allowed_hosts_n = config->allowed_hosts.n,
         .allowed_origins = config->allowed_origins.items,
         .allowed_origins_n = config->allowed_origins.n,
+        .cache_shared = config->cache_shared,
         .strict = config->strict,
         .head_bytes_max = (uint32_t)config->head_bytes_max,
         .connections_max = (uint32_t)config->connections_max,

@@ -49,7 +49,7 @@ struct config {
     const char *host, *key_file;
     uint64_t port;
     struct config_list keys, allowed_hosts, allowed_origins;
-    bool require_key, strict;
+    bool require_key, cache_shared, strict;
     /* limits and times (ms) */
     uint64_t head_bytes_max, body_bytes_max, connections_max;
     uint64_t head_timeout_ms, body_timeout_ms, idle_timeout_ms;

@@ -1,7 +1,8 @@
 /* backend.h - who answers a request: the engine in this process now; bridges and upstreams later.
  *
  * Every call is made on the loop thread and returns at once; events come later, on that thread too.
- * A generation reports GEN_STARTED (its prompt is checked, measured and admitted) at most once, any
+ * A generation reports GEN_STARTED (its prompt is checked, measured and queued, and the engine has begun,
+ * or is busy) at most once, any
  * number of block events, then exactly one GEN_DONE or GEN_FAILED, also after a cancel. Until that
  * event the backend reads the request and its arena; after it the generation is dead and nothing of
  * the caller's is held. */

@@ -15,27 +15,36 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "backend/caller.h"
 #include "backend/memory.h"
+#include "backend/usage.h"
+#include "backend/voice.h"
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/queue.h"
 #include "base/random.h"
 #include "chat/prompt.h"
-#include "chat/stops.h"
 #include "chat/template.h"
 #include "pensieve/engine.h"
 
-enum { PIECES_MAX = 32, PREPARATION_ARENA_BYTES = 16 << 10 };
+enum {
+    PIECES_MAX = 32,
+    PREPARATION_ARENA_BYTES = 16 << 10,
+    MOMENT_MS = 1000,                   /* who waits longer for the engine is started all the same */
+};
 
 struct native {
     struct backend backend;             /* first: the ops get this */
     uv_loop_t *loop;
     uv_async_t wake;                    /* some generation has pieces */
+    uv_timer_t moment;                  /* runs while one may have waited for long */
+    int handles;                        /* of these two, not closed yet */
     struct resident resident;
     struct native_options options;
     struct arena *arena;                /* the card's texts */
     struct engine *engine;              /* this and the template: while the model is here */
     struct chat_template *tmpl;         /* NULL: the model has none */
+    struct replay_store *replays;       /* from the first load on; stays while the model goes */
     struct generation *generations;     /* those that are alive, the youngest first */
     struct counting *counts_waiting;    /* for the model, the youngest first */
 };
@@ -54,33 +63,37 @@ struct preparation {
     struct err error;
 };
 
-/* Text, or the end (then with what text there was left). */
+/* The start, then text, then the end (with what text there was left). */
 struct piece {
-    bool end;
-    struct sequence_result result;      /* end only */
-    int stop;                           /* end only: the matched stop sequence, or -1 */
+    enum { PIECE_START, PIECE_TEXT, PIECE_END } kind;
+    struct sequence_start start;        /* START */
+    struct sequence_result result;      /* END */
+    int stop;                           /* END: the matched stop sequence, or -1 */
     size_t n;
     char text[];
-};
-
-/* The engine thread's half of a generation. */
-struct voice {
-    struct stops stops;
-    struct buf text;                    /* decided, not handed over yet */
 };
 
 struct generation {
     struct native *native;
     struct generation *previous, *next;
+    struct arena *arena;                /* the exchange's: its own struct lies in it */
     const struct message_request *request;
     gen_event_fn *on_event;
     void *context;
-    struct preparation preparation;
+    struct preparation preparation;     /* its arena: until the engine has begun */
+    struct cache_mark marks[CACHE_MARKS_MAX];
+    size_t marks_n;
+    struct replay begun;                /* how the answer begins, for when it is told again */
+    struct buf said;                    /* what was sent of it */
+    struct reuse reuse;
+    struct str around;                  /* the text where the prompt left what was cached */
+    uint64_t submitted_ms;              /* loop time */
     struct sequence *sequence;          /* NULL until submitted */
     struct voice voice;
     struct queue *pieces;
-    uint32_t input_tokens;
+    uint32_t prompt_tokens;
     bool waiting;                       /* for the model */
+    bool started;                       /* it was reported */
     bool block_open, cancelled, paused;
 };
 
@@ -139,7 +152,7 @@ static void prepare(uv_work_t *work)
     const struct native *native = preparation->native;
 
     preparation->ok =
-        prompt_render(preparation->arena, preparation->request, native->tmpl, NULL,
+        prompt_render(preparation->arena, preparation->request, native->tmpl, native->replays,
                       &preparation->prompt, &preparation->error) &&
         prompt_tokenize(preparation->arena, native->engine, &preparation->prompt,
                         &preparation->tokens, &preparation->error) &&
@@ -166,17 +179,26 @@ static bool preparation_start(struct preparation *preparation, struct native *na
 
 /* ---- on the engine thread ---- */
 
-static struct piece *piece_new(struct str text)
+static struct piece *piece_new(int kind, struct str text)
 {
     struct piece *piece = malloc(sizeof *piece + text.n);
 
     if (!piece)
         abort();                        /* as arenas do: the machine is out of memory */
-    piece->end = false;
+    piece->kind = kind;
     piece->n = text.n;
     if (text.n)
         memcpy(piece->text, text.s, text.n);
     return piece;
+}
+
+static void hand_over(struct generation *generation, struct piece *piece)
+{
+    const bool placed = queue_put(generation->pieces, piece);
+
+    assert(placed);
+    (void)placed;
+    uv_async_send(&generation->native->wake);
 }
 
 /* One producer: a place that is free now stays free until it puts something there. */
@@ -186,39 +208,39 @@ static void hand_over_text(struct generation *generation)
 
     if (voice->text.n == 0 || queue_length(generation->pieces) >= PIECES_MAX - 1)
         return;
-    queue_put(generation->pieces, piece_new(buf_view(&voice->text)));
+    hand_over(generation, piece_new(PIECE_TEXT, buf_view(&voice->text)));
     buf_reset(&voice->text);
-    uv_async_send(&generation->native->wake);
+}
+
+static void on_start(void *context, const struct sequence_start *start)
+{
+    struct piece *piece = piece_new(PIECE_START, STR(""));
+
+    piece->start = *start;
+    hand_over(context, piece);
 }
 
 static bool on_token(void *context, int32_t id, struct str characters)
 {
     struct generation *generation = context;
-    struct voice *voice = &generation->voice;
-    const bool stop = stops_push(&voice->stops, characters, &voice->text);
+    const bool goes_on = voice_token(&generation->voice, id, characters);
 
-    if (!stop)
+    if (goes_on)
         hand_over_text(generation);
-    return !stop;
+    return goes_on;
 }
 
 static void on_done(void *context, const struct sequence_result *result)
 {
     struct generation *generation = context;
-    struct native *native = generation->native;
     struct voice *voice = &generation->voice;
 
-    if (!stops_push(&voice->stops, result->tail, &voice->text))
-        stops_finish(&voice->stops, &voice->text);
-    struct piece *piece = piece_new(buf_view(&voice->text));
-    piece->end = true;
+    voice_end(voice, result->tail);
+    struct piece *piece = piece_new(PIECE_END, buf_view(&voice->text));
     piece->result = *result;
     piece->result.tail = (struct str){0};       /* is in the piece's text, or was part of a match */
     piece->stop = voice->stops.matched;
-    const bool placed = queue_put(generation->pieces, piece);
-    assert(placed);
-    (void)placed;
-    uv_async_send(&native->wake);
+    hand_over(generation, piece);
 }
 
 /* ---- a generation's life, on the loop ---- */
@@ -232,14 +254,13 @@ static void emit(struct generation *generation, const struct gen_event *event)
 static void generation_end(struct generation *generation, const struct gen_event *last)
 {
     struct native *native = generation->native;
-    struct voice *voice = &generation->voice;
 
     sequence_free(generation->sequence);
     queue_free(generation->pieces);
     arena_free(generation->preparation.arena);
     constraint_free(generation->preparation.constraint);
-    stops_release(&voice->stops);
-    buf_release(&voice->text);
+    voice_release(&generation->voice);
+    buf_release(&generation->said);
     *(generation->previous ? &generation->previous->next : &native->generations) = generation->next;
     if (generation->next)
         generation->next->previous = generation->previous;
@@ -259,6 +280,63 @@ static void generation_fail(struct generation *generation, const struct err *err
     generation_end(generation, &event);
 }
 
+/* Reports the start, once: when the engine begins, or when it was waited for long enough. Then no more is
+ * known than how long the prompt is. */
+static void report_start(struct generation *generation, const struct sequence_start *start)
+{
+    const struct sequence_start unknown = {.prompt_tokens = generation->prompt_tokens};
+
+    if (generation->started || generation->cancelled)
+        return;
+    generation->started = true;
+    emit(generation, &(struct gen_event){
+        .type = GEN_STARTED, .reuse = generation->reuse,
+        .usage = start ? usage_of(generation->marks, generation->marks_n, start)
+                       : usage_of(NULL, 0, &unknown),
+        .prompt = generation->preparation.prompt.text,
+    });
+}
+
+static void begin(struct generation *generation, const struct sequence_start *start)
+{
+    const uint32_t found = start->memory_tokens + start->disk_tokens;
+
+    generation->reuse = (struct reuse){
+        .known = true, .memory = start->memory_tokens, .disk = start->disk_tokens,
+        .computed = start->prompt_tokens - found, .diverged_at = start->diverged_at,
+    };
+    if (!generation->preparation.arena)
+        return;
+    generation->around = prompt_around(generation->arena, generation->native->engine,
+                                       &generation->preparation.tokens.tokens,
+                                       start->diverged_at);
+    report_start(generation, start);
+    arena_free(generation->preparation.arena);  /* the engine has its own copy of the tokens */
+    generation->preparation.arena = NULL;
+    generation->preparation.prompt.text = STR("");
+}
+
+/* Those that wait for the engine have waited for a moment, or soon will have. */
+static void on_moment(uv_timer_t *moment)
+{
+    struct native *native = moment->data;
+    const uint64_t now = uv_now(native->loop);
+    uint64_t next = 0;
+
+    for (struct generation *generation = native->generations; generation;
+         generation = generation->next) {
+        if (!generation->sequence || generation->started || generation->cancelled)
+            continue;
+        const uint64_t due = generation->submitted_ms + MOMENT_MS;
+        if (due <= now)
+            report_start(generation, NULL);
+        else if (next == 0 || due < next)
+            next = due;
+    }
+    if (next)
+        uv_timer_start(moment, on_moment, next - now, 0);
+}
+
 static void say(struct generation *generation, struct str text)
 {
     if (text.n == 0)
@@ -267,8 +345,31 @@ static void say(struct generation *generation, struct str text)
         generation->block_open = true;
         emit(generation, &(struct gen_event){.type = GEN_BLOCK_START, .block_type = BLOCK_TEXT});
     }
-    if (!generation->cancelled)
-        emit(generation, &(struct gen_event){.type = GEN_DELTA, .text = text});
+    if (generation->cancelled)
+        return;
+    buf_str(&generation->said, text);
+    emit(generation, &(struct gen_event){.type = GEN_DELTA, .text = text});
+}
+
+/* What was sent, and by which tokens it was sampled: it comes back in the next request. Also what a client
+ * heard of an answer that it cut short: it may tell that much again. */
+static void keep_answer(struct generation *generation)
+{
+    const struct message_request *request = generation->request;
+    const struct message *last = &request->messages[request->messages_n - 1];
+    const size_t before = request->prefill ? last->blocks_n : 0;
+    struct replay_store *store = generation->native->replays;
+    struct replay replay = generation->begun;
+
+    if (!store || generation->said.overflow ||
+        !voice_recall(&generation->voice, generation->said.n, &replay))
+        return;
+    struct content_block *blocks = arena_array(generation->arena, before + 1, sizeof *blocks);
+    for (size_t i = 0; i < before; i++)
+        blocks[i] = last->blocks[i];
+    blocks[before] = (struct content_block){.type = BLOCK_TEXT,
+                                            .text = buf_view(&generation->said)};
+    replay_put(store, replay_key_of(store, request->caller.space, blocks, before + 1), &replay);
 }
 
 static enum stop_reason stop_reason_of(enum sequence_end end)
@@ -283,21 +384,24 @@ static enum stop_reason stop_reason_of(enum sequence_end end)
 static void finish(struct generation *generation, const struct piece *piece)
 {
     const struct sequence_result *result = &piece->result;
-    struct gen_event done = {
-        .type = GEN_DONE, .stop_reason = stop_reason_of(result->end),
-        .usage = {.input_tokens = generation->input_tokens,
-                  .output_tokens = result->output_tokens},
-    };
+    struct gen_event done = {.type = GEN_DONE, .stop_reason = stop_reason_of(result->end)};
 
     if (piece->stop >= 0) {
         done.stop_reason = STOP_STOP_SEQUENCE;
         done.stop_sequence = generation->request->stop_sequences[piece->stop];
     }
     if (!generation->cancelled && result->end != SEQUENCE_FAILED) {
-        say(generation, (struct str){piece->text, piece->n});
+        begin(generation, &result->start);      /* all that is known of it, also of one that never was */
+        if (!generation->cancelled)
+            say(generation, (struct str){piece->text, piece->n});
         if (generation->block_open && !generation->cancelled)
             emit(generation, &(struct gen_event){.type = GEN_BLOCK_STOP});
     }
+    keep_answer(generation);
+    done.usage = usage_of(generation->marks, generation->marks_n, &result->start);
+    done.usage.output_tokens = result->output_tokens;
+    done.reuse = generation->reuse;
+    done.diverged = generation->around;
     if (generation->cancelled || result->end == SEQUENCE_FAILED)
         generation_fail(generation, &result->error);
     else
@@ -312,9 +416,11 @@ static void drain(struct generation *generation)
 
     while ((!generation->paused || generation->cancelled) &&
            (piece = queue_take(generation->pieces))) {
-        const bool end = piece->end;
+        const bool end = piece->kind == PIECE_END;
         if (end)
             finish(generation, piece);
+        else if (piece->kind == PIECE_START)
+            begin(generation, &piece->start);
         else if (!generation->cancelled)
             say(generation, (struct str){piece->text, piece->n});
         free(piece);
@@ -337,50 +443,33 @@ static void on_wake(uv_async_t *wake)
     }
 }
 
-/* What the request leaves out is as the makers of the model advise, if that is wanted and they do;
- * else as the API says: 1, everything, off. */
-static struct sampling sampling_of(const struct native *native,
-                                   const struct message_request *request)
-{
-    const struct model_info *info = engine_info(native->engine);
-    const bool advised = native->options.advised;
-    struct sampling sampling = {
-        .temperature = advised && info->temperature >= 0 ? info->temperature : 1,
-        .top_p = advised && info->top_p > 0 ? info->top_p : 1,
-        .top_k = advised && info->top_k > 0 ? (uint32_t)info->top_k : 0,
-        .seed = native->options.seeded ? native->options.seed : random_u64(),
-    };
-
-    if (request->has_temperature)
-        sampling.temperature = (float)request->temperature;
-    if (request->has_top_p)
-        sampling.top_p = (float)request->top_p;
-    if (request->has_top_k)
-        sampling.top_k = request->top_k < 0            ? 0
-                         : request->top_k < UINT32_MAX ? (uint32_t)request->top_k
-                                                       : UINT32_MAX;
-    return sampling;
-}
-
 /* A prompt must leave room for one token of an answer, if one is wanted. */
 static bool submit(struct generation *generation, struct err *err)
 {
     struct native *native = generation->native;
     const struct message_request *request = generation->request;
-    const struct tokens *tokens = &generation->preparation.tokens.tokens;
+    const struct prompt_tokens *prepared = &generation->preparation.tokens;
+    const struct tokens *tokens = &prepared->tokens;
     const uint32_t maximum = engine_info(native->engine)->context - (request->max_tokens > 0);
 
     if (tokens->n > maximum)
         return err_set(err, ERR_INVALID, "prompt is too long: %zu tokens > %u maximum", tokens->n,
                        maximum);
-    generation->input_tokens = (uint32_t)tokens->n;
-    stops_init(&generation->voice.stops, request->stop_sequences, request->stop_sequences_n);
+    generation->prompt_tokens = (uint32_t)tokens->n;
+    memcpy(generation->marks, prepared->marks, sizeof generation->marks);
+    generation->marks_n = usage_marks(generation->marks, prepared->marks_n);
+    generation->begun = replay_copy(generation->arena, &generation->preparation.prompt.begun);
+    voice_init(&generation->voice, native->engine, request->stop_sequences,
+               request->stop_sequences_n);
     const struct sequence_params params = {
         .tokens = tokens->ids, .tokens_n = tokens->n, .max_tokens = request->max_tokens,
         .continues = request->prefill,
-        .sampling = sampling_of(native, request),
+        .sampling = caller_sampling(request, engine_info(native->engine), &native->options),
+        .owner = request->caller.owner, .flow = caller_flow(request), .rank = caller_rank(request),
+        .space = request->caller.space,
+        .marks = generation->marks, .marks_n = (uint32_t)generation->marks_n,
         .constraint = generation->preparation.constraint, .context = generation,
-        .on_token = on_token, .on_done = on_done,
+        .on_start = on_start, .on_token = on_token, .on_done = on_done,
     };
     generation->sequence = engine_submit(native->engine, &params, err);
     if (!generation->sequence)
@@ -396,21 +485,16 @@ static void prepared(uv_work_t *work, int status)
     struct preparation *preparation = work->data;
     struct generation *generation =
         (struct generation *)((char *)preparation - offsetof(struct generation, preparation));
+    struct native *native = generation->native;
 
-    if (status == UV_ECANCELED || generation->cancelled || !preparation->ok) {
+    if (status == UV_ECANCELED || generation->cancelled || !preparation->ok ||
+        !submit(generation, &preparation->error)) {
         generation_fail(generation, &preparation->error);
         return;
     }
-    if (!submit(generation, &preparation->error)) {
-        generation_fail(generation, &preparation->error);
-        return;
-    }
-    emit(generation, &(struct gen_event){
-        .type = GEN_STARTED, .usage = {.input_tokens = generation->input_tokens},
-        .prompt = preparation->prompt.text,
-    });
-    arena_free(preparation->arena);     /* the engine has its own copy of the tokens */
-    preparation->arena = NULL;
+    generation->submitted_ms = uv_now(native->loop);
+    if (!uv_is_active((uv_handle_t *)&native->moment))
+        uv_timer_start(&native->moment, on_moment, MOMENT_MS, 0);
 }
 
 static struct generation *native_generate(struct backend *backend, struct arena *arena,
@@ -421,8 +505,8 @@ static struct generation *native_generate(struct backend *backend, struct arena 
     struct generation *generation = arena_alloc(arena, sizeof *generation);
 
     *generation = (struct generation){
-        .native = native, .request = request, .on_event = on_event, .context = context,
-        .pieces = queue_new(PIECES_MAX, NULL, NULL),
+        .native = native, .arena = arena, .request = request, .on_event = on_event,
+        .context = context, .pieces = queue_new(PIECES_MAX, NULL, NULL),
     };
     if (!generation->pieces) {
         err_set(err, ERR_OVERLOADED, "no memory for one more request");
@@ -533,6 +617,8 @@ static bool take_engine(struct native *native, struct engine *engine, struct err
         if (!native->tmpl)
             return err_prefix(err, "chat template");
     }
+    if (!native->replays)
+        native->replays = replay_new(&(struct replay_options){.vocab_size = info->vocab_size});
     native->engine = engine;
     return true;
 }
@@ -651,6 +737,9 @@ static void closed(uv_handle_t *handle)
 {
     struct native *native = handle->data;
 
+    if (--native->handles > 0)
+        return;
+    replay_free(native->replays);
     arena_free(native->arena);          /* native lies in it */
 }
 
@@ -662,6 +751,7 @@ static void native_free(struct backend *backend)
     if (native->resident.state == RESIDENT_HERE)
         unload(&native->resident);
     uv_close((uv_handle_t *)&native->wake, closed);
+    uv_close((uv_handle_t *)&native->moment, closed);
 }
 
 static const struct backend_ops native_ops = {
@@ -693,12 +783,16 @@ struct backend *native_new(uv_loop_t *loop, struct memory *memory,
     }
     if (uv_async_init(loop, &native->wake, on_wake) != 0) {
         template_free(native->tmpl);
+        replay_free(native->replays);
         arena_free(arena);
         err_set(err, ERR_IO, "the event loop has no room for the model's backend");
         return NULL;
     }
-    native->wake.data = native;
+    uv_timer_init(loop, &native->moment);
+    native->handles = 2;
+    native->wake.data = native->moment.data = native;
     uv_unref((uv_handle_t *)&native->wake);
+    uv_unref((uv_handle_t *)&native->moment);
     memory_add(memory, &native->resident);
     return &native->backend;
 }

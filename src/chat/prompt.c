@@ -7,7 +7,10 @@
 #include "base/json.h"
 #include "chat/marks.h"
 
-enum { NO_POINT = PROMPT_POINTS_MAX };
+enum { NO_POINT = PROMPT_POINTS_MAX, AROUND_TOKENS = 8 };
+
+_Static_assert((int)PROMPT_POINTS_MAX <= (int)CACHE_MARKS_MAX &&
+               (int)PROMPT_POINTS_MAX <= (int)MARKS_POINTS_MAX, "a request's marks fit everywhere");
 
 /* One message as the template sees it: a role, and blocks of which each may be a system note. */
 struct part {
@@ -248,7 +251,7 @@ bool prompt_render(struct arena *arena, const struct message_request *request,
 }
 
 /* Sorted, and of equal beginnings one, kept for as long as any asks. */
-static void marks_add(struct prompt_tokens *out, struct prompt_mark mark)
+static void marks_add(struct prompt_tokens *out, struct cache_mark mark)
 {
     size_t i = out->marks_n;
 
@@ -284,7 +287,23 @@ bool prompt_tokenize(struct arena *arena, const struct engine *engine, const str
         return false;
     for (size_t i = 0; i < prompt->points_n; i++)
         if (cut_tokens[i])
-            marks_add(out, (struct prompt_mark){cut_tokens[i],
+            marks_add(out, (struct cache_mark){cut_tokens[i],
                                                 prompt->seconds[prompt->points[i].number]});
     return true;
+}
+
+struct str prompt_around(struct arena *arena, const struct engine *engine,
+                         const struct tokens *tokens, size_t at)
+{
+    struct buf around = {0};
+
+    for (size_t i = at > AROUND_TOKENS ? at - AROUND_TOKENS : 0;
+         i < tokens->n && i < at + AROUND_TOKENS; i++) {
+        if (i == at)
+            buf_cstr(&around, " >>> ");
+        buf_str(&around, engine_token_text(engine, tokens->ids[i], true));
+    }
+    const struct str text = arena_str(arena, buf_view(&around));
+    buf_release(&around);
+    return text;
 }

@@ -44,14 +44,9 @@ struct prompt {
     struct replay begun;
 };
 
-/* A beginning of the prompt's tokens that the client wants kept. */
-struct prompt_mark {
-    uint32_t tokens, seconds;
-};
-
 struct prompt_tokens {
     struct tokens tokens;
-    struct prompt_mark marks[PROMPT_POINTS_MAX];        /* by tokens, each number once */
+    struct cache_mark marks[CACHE_MARKS_MAX];   /* ascending: beginnings that are worth keeping */
     size_t marks_n;
 };
 
@@ -61,5 +56,9 @@ bool prompt_render(struct arena *arena, const struct message_request *request,
                    struct prompt *out, struct err *err);
 bool prompt_tokenize(struct arena *arena, const struct engine *engine, const struct prompt *prompt,
                      struct prompt_tokens *out, struct err *err);
+/* The text of a few tokens before and behind the at-th, which " >>> " goes before: for a person who looks
+ * for why two prompts differ. */
+struct str prompt_around(struct arena *arena, const struct engine *engine,
+                         const struct tokens *tokens, size_t at);
 
 #endif

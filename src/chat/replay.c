@@ -281,6 +281,22 @@ struct replay_counts replay_counts(struct replay_store *store)
     return counts;
 }
 
+struct replay replay_copy(struct arena *arena, const struct replay *replay)
+{
+    struct replay copy = *replay;
+
+    copy.lead.drop = arena_str(arena, replay->lead.drop);
+    copy.lead.add = arena_str(arena, replay->lead.add);
+    for (size_t i = 0; i < replay->parts_n; i++) {
+        const struct replay_part *part = &replay->parts[i];
+        int32_t *ids = arena_array(arena, part->ids_n, sizeof *ids);
+        if (part->ids_n)
+            memcpy(ids, part->ids, part->ids_n * sizeof *ids);
+        copy.parts[i].ids = ids;
+    }
+    return copy;
+}
+
 size_t replay_whole(const uint32_t *ends, size_t n, size_t bytes)
 {
     while (n > 0 && (ends[n - 1] == REPLAY_WITHIN || ends[n - 1] > bytes))

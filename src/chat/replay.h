@@ -81,6 +81,9 @@ struct replay_counts {
 };
 struct replay_counts replay_counts(struct replay_store *store);
 
+/* With its texts and tokens in this arena. */
+struct replay replay_copy(struct arena *arena, const struct replay *replay);
+
 /* How many of the tokens lie wholly within the first `bytes` of what they wrote together. ends[i]: the
  * bytes written when token i was, or REPLAY_WITHIN if it ended inside a character. */
 #define REPLAY_WITHIN UINT32_MAX

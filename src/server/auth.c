@@ -38,20 +38,21 @@ static bool bearer_token(struct str value, struct str *token)
 }
 
 bool auth_check(const struct http_reader *head, const struct str *keys, size_t keys_n,
-                struct err *err)
+                struct str *key, struct err *err)
 {
-    struct str key, authorization, token;
+    struct str authorization;
 
+    *key = (struct str){0};
     if (keys_n == 0)
         return true;
-    if (!http_header_one(head, "x-api-key", &key) ||
+    if (!http_header_one(head, "x-api-key", key) ||
         !http_header_one(head, "authorization", &authorization))
         return err_set(err, ERR_AUTH, "a credential header was sent more than once");
     if (http_header_count(head, "x-api-key"))
-        return auth_key_known(keys, keys_n, key) ||
+        return auth_key_known(keys, keys_n, *key) ||
                err_set(err, ERR_AUTH, "invalid x-api-key");
     if (http_header_count(head, "authorization"))
-        return (bearer_token(authorization, &token) && auth_key_known(keys, keys_n, token)) ||
+        return (bearer_token(authorization, key) && auth_key_known(keys, keys_n, *key)) ||
                err_set(err, ERR_AUTH, "Invalid bearer token");
     return err_set(err, ERR_AUTH, "x-api-key header is required (or authorization: Bearer KEY)");
 }

@@ -13,8 +13,9 @@
 bool auth_key_known(const struct str *keys, size_t n, struct str given);
 
 /* Reads x-api-key and Authorization: Bearer. With both, x-api-key decides, as in the hosted API.
- * keys_n == 0: everyone may. false: ERR_AUTH with the contract's words. */
+ * keys_n == 0: everyone may. *key: the one that was accepted, the head's bytes; n == 0: none was asked
+ * for. false: ERR_AUTH with the contract's words. */
 bool auth_check(const struct http_reader *head, const struct str *keys, size_t keys_n,
-                struct err *err);
+                struct str *key, struct err *err);
 
 #endif

@@ -67,7 +67,8 @@ static void cors_headers(const struct exchange *ex, struct buf *head)
         return;
     buf_printf(head,
                "access-control-allow-origin: %.*s\r\n"
-               "access-control-expose-headers: request-id, retry-after, x-should-retry\r\n"
+               "access-control-expose-headers: request-id, pensieve-cache, retry-after, "
+               "x-should-retry\r\n"
                "vary: origin\r\n",
                STR_ARG(ex->cors_origin));
     if (ex->head && ex->head->method == METHOD_OPTIONS)
@@ -101,6 +102,9 @@ static void start_head(struct exchange *ex, struct buf *head, int status)
     cors_headers(ex, head);
     if (ex->allow)
         buf_printf(head, "allow: %s\r\n", ex->allow);
+    if (ex->reuse.known)
+        buf_printf(head, "pensieve-cache: memory=%u, disk=%u, computed=%u\r\n", ex->reuse.memory,
+                   ex->reuse.disk, ex->reuse.computed);
     if (status == 429 || status == 529)
         buf_printf(head, "retry-after: %u\r\n", retry_after_s(ex));
     if (ex->final)                              /* some clients would try ten times */
@@ -232,7 +236,7 @@ void exchange_cut(struct exchange *ex, const struct err *err)
 
 static void log_exchange(const struct exchange *ex)
 {
-    char path[160], model[160];
+    char path[160], model[160], reuse[120] = "";
     const struct http_reader *head = ex->head;
     const double ms = clock_seconds_since(ex->started_ns) * 1e3;
 
@@ -240,11 +244,15 @@ static void log_exchange(const struct exchange *ex)
         return;
     log_quote(path, sizeof path, head ? http_path(head) : STR("-"));
     log_quote(model, sizeof model, ex->request ? ex->request->model : STR("-"));
+    if (ex->reuse.known)
+        snprintf(reuse, sizeof reuse,
+                 " memory_tokens=%u disk_tokens=%u computed_tokens=%u diverged_at=%u",
+                 ex->reuse.memory, ex->reuse.disk, ex->reuse.computed, ex->reuse.diverged_at);
     log_event(LOG_INFO, "request",
               "method=%s path=%s status=%d id=%s ms=%.1f stream=%d abandoned=%d input_tokens=%u "
-              "output_tokens=%u model=%s",
+              "output_tokens=%u%s model=%s",
               head ? head->method_name : "-", path, ex->status, ex->id_text, ms, ex->streaming,
-              ex->gone && !ex->ended, ex->input_tokens, ex->output_tokens, model);
+              ex->gone && !ex->ended, ex->input_tokens, ex->output_tokens, reuse, model);
 }
 
 void exchange_settle(struct exchange *ex)
@@ -258,7 +266,8 @@ void exchange_settle(struct exchange *ex)
     metrics_count(&ex->server->metrics,
                   &(struct metrics_exchange){.status = ex->status, .abandoned = abandoned,
                                              .input_tokens = ex->input_tokens,
-                                             .output_tokens = ex->output_tokens});
+                                             .output_tokens = ex->output_tokens,
+                                             .reuse = ex->reuse});
     trace_close(ex->trace, abandoned ? "the client went away" : "end");
     if (ex->writer)
         message_writer_release(ex->writer);

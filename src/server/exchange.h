@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "api/generation.h"
 #include "api/request.h"
 #include "base/arena.h"
 #include "base/buf.h"
@@ -45,6 +46,7 @@ struct exchange {
     struct str request_id;
     struct str path_id;                         /* the {id} of the path, decoded */
     enum api_version version;
+    struct str key;                             /* the accepted credential; n == 0: none was asked */
     uint64_t started_ns;
     struct trace *trace;
 
@@ -67,6 +69,7 @@ struct exchange {
     struct message_writer *writer;
     uint64_t sent_ms, event_ms;                 /* loop time: last byte; last event but ping */
     uint32_t input_tokens, output_tokens;
+    struct reuse reuse;                         /* of the prompt, as far as it is known */
 };
 
 struct exchange *exchange_new(struct server *server, struct connection *connection,

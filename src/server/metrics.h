@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+#include "api/generation.h"
 #include "base/buf.h"
 
 struct metrics {
@@ -13,12 +14,14 @@ struct metrics {
     uint64_t abandoned;                 /* the client went before its answer was complete */
     uint64_t streams;                   /* SSE answers begun */
     uint64_t input_tokens, output_tokens;
+    uint64_t memory_tokens, disk_tokens, computed_tokens;       /* where prompts' tokens came from */
 };
 
 struct metrics_exchange {
     int status;                         /* 0: the client went before there was one */
     bool abandoned;
     uint32_t input_tokens, output_tokens;
+    struct reuse reuse;
 };
 
 void metrics_count(struct metrics *metrics, const struct metrics_exchange *exchange);

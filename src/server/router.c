@@ -229,7 +229,7 @@ bool router_check(struct exchange *ex, struct err *err)
     if (!find_route(ex, err) || !check_size(ex, err))
         return false;
     if ((ex->route->flags & ROUTE_API) &&
-        (!auth_check(ex->head, options->keys, options->keys_n, err) || !check_version(ex, err)))
+        (!auth_check(ex->head, options->keys, options->keys_n, &ex->key, err) || !check_version(ex, err)))
         return false;
     return check_body_form(ex, err);
 }

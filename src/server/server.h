@@ -20,6 +20,7 @@ struct server_options {
     size_t allowed_hosts_n;
     const struct str *allowed_origins;  /* browser origins beside loopback's own */
     size_t allowed_origins_n;
+    bool cache_shared;                  /* what was computed for one key is reused for others */
     bool strict;                        /* the hosted API's rules: see api/request.h */
     uint32_t head_bytes_max, connections_max;
     uint64_t body_bytes_max;

@@ -105,6 +105,17 @@ void trace_prompt(struct trace *trace, struct str prompt)
     fflush(trace->file);
 }
 
+void trace_divergence(struct trace *trace, uint32_t at, struct str text)
+{
+    if (!trace || !text.n)
+        return;
+    title(trace, "where the prompt left what was cached");
+    fprintf(trace->file, "token %u: ", at);
+    put(trace, text);
+    fputc('\n', trace->file);
+    fflush(trace->file);
+}
+
 void trace_response(struct trace *trace, const struct str *parts, size_t n)
 {
     if (!trace)

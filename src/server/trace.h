@@ -7,6 +7,7 @@
 #define PENSIEVE_SERVER_TRACE_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/str.h"
 #include "server/http.h"
@@ -18,6 +19,8 @@ struct trace *trace_open(const char *dir, struct str request_id);
 /* The request as far as it was understood; head may be NULL (malformed). */
 void trace_request(struct trace *trace, const struct http_reader *head);
 void trace_prompt(struct trace *trace, struct str prompt);      /* the text the model sees */
+/* Where the prompt left what was cached; text: around there. */
+void trace_divergence(struct trace *trace, uint32_t at, struct str text);
 void trace_response(struct trace *trace, const struct str *parts, size_t n);
 void trace_close(struct trace *trace, const char *outcome);
 

@@ -292,7 +292,7 @@ static void test_caller_and_betas(void **state)
     assert_int_equal(r->caller.owner, 1);
     assert_int_equal(r->caller.space, 2);
     str_eq(r->caller.session, "s");
-    assert_false(r->has_tools || r->has_format);
+    assert_false(r->has_tools);
     assert_true(request_beta(&f->options, "claude-code-"));
     assert_false(request_beta(&f->options, "interleaved-thinking-"));
 }

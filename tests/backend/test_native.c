@@ -139,6 +139,7 @@ struct client {
     uint32_t deltas, events_after_pause;
     bool started, open, closed, ended;
     struct usage usage;
+    struct reuse reuse;
     enum gen_event_type last;
     enum stop_reason stop_reason;
     char stop_sequence[64];
@@ -204,6 +205,7 @@ static void on_done(struct client *client, const struct gen_event *event)
     assert_int_equal(client->open, client->closed);
     assert_int_equal(event->usage.input_tokens, client->usage.input_tokens);
     client->usage = event->usage;
+    client->reuse = event->reuse;
     client->stop_reason = event->stop_reason;
     snprintf(client->stop_sequence, sizeof client->stop_sequence, "%.*s",
              STR_ARG(event->stop_sequence));
@@ -464,6 +466,98 @@ static void test_seed(void **state)
     for (int i = 0; i < 4; i++)
         client_free(&clients[i]);
     world_close(&world);
+}
+
+/* ---- a conversation ---- */
+
+/* The tiny model says random tokens, which no tokenizer would cut its text into. */
+static void add_turn(struct buf *messages, const char *role, struct str text)
+{
+    buf_printf(messages, "%s{\"role\":\"%s\",\"content\":", messages->n ? "," : "", role);
+    json_quote(messages, text);
+    buf_char(messages, '}');
+}
+
+static const char *talk_body(struct arena *arena, const struct buf *messages, uint32_t max_tokens,
+                             const char *rest)
+{
+    return arena_printf(arena, "{\"model\":\"tiny\",\"max_tokens\":%u,%s\"messages\":[%.*s]}",
+                        max_tokens, rest, (int)messages->n, messages->data).s;
+}
+
+static uint32_t count_of(struct world *world, const struct buf *messages)
+{
+    struct arena *arena = arena_new(4096);
+    uint32_t counted = 0;
+    struct err err;
+
+    assert_true(world->backend->ops->count(world->backend, arena,
+                                           decode(arena, talk_body(arena, messages, 1, "")),
+                                           on_count, &counted, &err));
+    world_run(world);
+    arena_free(arena);
+    return counted;
+}
+
+/* What one more turn of the user's costs behind an answer. */
+static uint32_t turn_cost(struct world *world)
+{
+    struct buf messages = {0};
+
+    add_turn(&messages, "user", STR("?"));
+    add_turn(&messages, "assistant", STR("!"));
+    const uint32_t begun = count_of(world, &messages);
+    add_turn(&messages, "user", STR("And?"));
+    const uint32_t all = count_of(world, &messages);
+    buf_release(&messages);
+    return all - begun;
+}
+
+/* Each prompt is, to the token, the one before, what was sampled, and the new turn; and what is computed
+ * is the new turn and at most one page. Also when the client begins the answers. */
+static void test_a_conversation_is_never_computed_twice(void **state)
+{
+    enum { PAGE = 64, TURNS = 4, TOKENS = 24 };
+
+    for (int begun = 0; begun < 2; begun++) {
+        struct world world;
+        struct buf messages = {0};
+        uint32_t told = 0, total = 0;
+        world_open_seeded(&world, 8, 0, 7 + (uint64_t)begun);
+        const uint32_t cost = turn_cost(&world);
+        add_turn(&messages, "user", STR("Count"));
+        for (int turn = 0; turn < TURNS; turn++) {
+            struct client client = {0};
+            struct buf asked = {0}, answer = {0};
+            const uint32_t prompt = count_of(&world, &messages);
+            assert_true(turn == 0 || prompt == told + cost);
+            buf_str(&asked, buf_view(&messages));
+            if (begun) {
+                buf_cstr(&answer, "Well: ");
+                buf_cstr(&answer, "this");
+                add_turn(&asked, "assistant", buf_view(&answer));
+            }
+            client_start(&client, &world, talk_body(world.arena, &asked, TOKENS, ""));
+            world_run(&world);
+            assert_int_equal(client.last, GEN_DONE);
+            assert_true(client.reuse.known);
+            assert_true(client.reuse.memory + PAGE >= total);
+            assert_int_equal(client.reuse.memory + client.reuse.computed,
+                             client.usage.input_tokens);
+            total = client.usage.input_tokens + client.usage.output_tokens;
+            told = total - (client.stop_reason == STOP_END_TURN);
+            buf_str(&answer, buf_view(&client.text));
+            assert_true(client.text.n > 0);
+            add_turn(&messages, "assistant", buf_view(&answer));
+            add_turn(&messages, "user", STR("And?"));
+            client_free(&client);
+            buf_release(&asked);
+            buf_release(&answer);
+        }
+        buf_release(&messages);
+        world_close(&world);
+    }
+    (void)state;
 }
 
 /* ---- what is done to it ---- */
@@ -780,6 +874,7 @@ int main(void)
         cmocka_unit_test(test_stop_sequences),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_seed),
+        cmocka_unit_test(test_a_conversation_is_never_computed_twice),
         cmocka_unit_test(test_cancel_from_within),
         cmocka_unit_test(test_cancel_at_any_time),
         cmocka_unit_test(test_pause),

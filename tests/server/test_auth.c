@@ -29,14 +29,16 @@ static const char *check(const char *headers, size_t keys_n)
     static struct err err;
     struct http_reader reader;
     char text[512];
-    struct str input;
+    struct str input, key;
 
     snprintf(text, sizeof text, "GET / HTTP/1.1\r\n%s\r\n", headers);
     input = str_of(text);
     err = (struct err){0};
     http_reader_init(&reader, 4096, 0);
     assert_int_equal(http_reader_feed(&reader, &input, &err), HTTP_STEP_HEAD);
-    const bool ok = auth_check(&reader, keys, keys_n, &err);
+    const bool ok = auth_check(&reader, keys, keys_n, &key, &err);
+    if (ok)                                     /* which one it was */
+        assert_true(keys_n == 0 ? key.n == 0 : auth_key_known(keys, keys_n, key));
     http_reader_release(&reader);
     if (ok)
         return "ok";

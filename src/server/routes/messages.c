@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "server/connection.h"
+#include "server/identity.h"
 #include "server/state.h"
 #include "server/trace.h"
 
@@ -31,9 +32,14 @@ static void on_unknown(void *context, struct str key)
 
 bool routes_decode(struct exchange *ex, bool count_tokens, struct err *err)
 {
+    size_t betas_n;
+    const struct str *betas = identity_betas(ex->arena, ex->head, &betas_n);
     const struct request_options options = {
         .version = ex->version,
         .strict = ex->server->options.strict,
+        .caller = identity_of(&ex->server->options, ex->head, ex->key),
+        .betas = betas,
+        .betas_n = betas_n,
         .count_tokens = count_tokens,
         .on_unknown = on_unknown,
         .context = ex,
@@ -116,6 +122,8 @@ static void answer_event(struct exchange *ex, const struct gen_event *event)
     }
     if (event->type == GEN_STARTED)
         trace_prompt(ex->trace, event->prompt);
+    if (event->type == GEN_DONE)
+        trace_divergence(ex->trace, event->reuse.diverged_at, event->diverged);
     if (event->type == GEN_STARTED && stream && !ex->streaming)
         exchange_stream(ex);
     message_writer_event(ex->writer, &ex->out, event);
@@ -146,6 +154,7 @@ static void on_event(void *context, const struct gen_event *event)
         ex->input_tokens = usage->input_tokens + usage->cache_read + usage->cache_creation_5m +
                            usage->cache_creation_1h;
         ex->output_tokens = usage->output_tokens;
+        ex->reuse = event->reuse;
     }
     if (event->type == GEN_DONE || event->type == GEN_FAILED)
         ex->generation = NULL;                  /* dead from here on */
