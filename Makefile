@@ -10,7 +10,7 @@ SECONDS_EACH ?= 60
 MESON   := meson setup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run model release test check docs asan tsan fuzz bench bench-load bench-mlx bench-accuracy models fmt clean FORCE
+.PHONY: help setup setup-test run model release test check docs asan tsan fuzz bench bench-serve bench-load bench-mlx bench-accuracy models fmt clean FORCE
 
 help:
 	@echo 'make run      get what is lacking, build, fetch the default model, serve (ARGS="--port 8080")'
@@ -24,6 +24,7 @@ help:
 	@echo 'make fuzz     every fuzz target for SECONDS_EACH=$(SECONDS_EACH) seconds'
 	@echo 'make bench    alternating rounds against llama.cpp (builds it first) and the machine; ARGS=--full'
 	@echo 'make bench-mlx   the same against mlx-lm (gets it first)'
+	@echo 'make bench-serve alternating rounds against llama-server (builds it first): what clients wait for'
 	@echo 'make bench-accuracy  how far from float32 ours and llama.cpp are: real text, many random ones'
 	@echo 'make bench-load  how soon a 2.1 GB MLX folder of random weights is ready (makes it first)'
 	@echo 'make models   table: every kind of model in every container against its reference'
@@ -104,6 +105,11 @@ bench-mlx: $(PROGRAM) $(MODEL) build/bench/build.ninja
 	@bench/setup mlx
 	@ninja -C build/bench tests/golden.stamp | tail -n 1
 	@.venv-mlx/bin/python bench/mlxlm.py --program $(PROGRAM) --model build/golden-smollm2 $(ARGS)
+
+bench-serve: $(PROGRAM) $(MODEL) .deps/system-run+bench
+	@bench/setup-server
+	@python3 bench/serve.py --program $(PROGRAM) --model $(MODEL) \
+	    --llama build/llama-server/llama-server $(ARGS)
 
 # llama.cpp stands beside ours in the table where `make bench` has built it.
 build/bench/build.ninja: | .deps/sources .deps/system-run+test
