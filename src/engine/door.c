@@ -5,6 +5,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
+
 struct owner {
     uint64_t key;
     uint32_t waiting;                   /* at least one */
@@ -13,6 +15,7 @@ struct owner {
 struct door {
     pthread_mutex_t lock;
     uint32_t places, taken, owners_n;
+    uint64_t admitted_ns;               /* the last one, if it left others waiting; else 0 */
     struct door_stats stats;
     struct owner owners[];              /* as many as there are places */
 };
@@ -81,6 +84,17 @@ bool door_enter(struct door *door, uint64_t owner, enum sequence_rank rank, uint
     return entered;
 }
 
+/* A moving average, over the times at which others waited on. */
+static void note_admission(struct door *door)
+{
+    const double newest = 0.2;
+    double *interval = &door->stats.interval_s;
+
+    if (door->admitted_ns)
+        *interval += newest * (clock_seconds_since(door->admitted_ns) - *interval);
+    door->admitted_ns = door->taken ? clock_ns() : 0;
+}
+
 void door_leave(struct door *door, uint64_t key, enum sequence_rank rank, uint32_t tokens,
                 double waited_ms)
 {
@@ -95,6 +109,7 @@ void door_leave(struct door *door, uint64_t key, enum sequence_rank rank, uint32
     if (waited_ms >= 0) {
         door->stats.admitted[rank]++;
         door->stats.waited_ms[rank] += waited_ms;
+        note_admission(door);
     }
     pthread_mutex_unlock(&door->lock);
 }
@@ -102,7 +117,11 @@ void door_leave(struct door *door, uint64_t key, enum sequence_rank rank, uint32
 struct door_stats door_stats(struct door *door)
 {
     pthread_mutex_lock(&door->lock);
-    const struct door_stats stats = door->stats;
+    struct door_stats stats = door->stats;
+    if (door->admitted_ns) {
+        const double since = clock_seconds_since(door->admitted_ns);
+        stats.interval_s = since > stats.interval_s ? since : stats.interval_s;
+    }
     pthread_mutex_unlock(&door->lock);
     return stats;
 }

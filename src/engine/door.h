@@ -17,6 +17,7 @@ struct door_stats {
     uint64_t waiting_tokens;                    /* of their prompts */
     uint64_t admitted[SEQUENCE_RANKS];          /* since the start, and */
     double waited_ms[SEQUENCE_RANKS];           /* how long they waited, all together */
+    double interval_s;                          /* between two admissions, lately; 0: not known */
 };
 
 struct door *door_new(uint32_t places);         /* NULL: no memory */

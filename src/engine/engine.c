@@ -419,12 +419,14 @@ struct sequence *engine_submit(struct engine *engine, const struct sequence_para
     return sequence;
 }
 
-/* A place is free when one of those who wait begins: as long as the prompt of one takes. */
+/* A place is free when one of those who wait begins: as long as the prompt of one takes, or, where it
+ * is not prompts that take the time, as long as it took lately. */
 static uint32_t retry_after_s(const struct door_stats *door, uint32_t queued, double prefill_tps)
 {
     enum { LEAST = 1, MOST = 60 };
-    const double seconds = queued && prefill_tps > 0
-                               ? (double)door->waiting_tokens / queued / prefill_tps : LEAST;
+    const double prompt = queued && prefill_tps > 0
+                              ? (double)door->waiting_tokens / queued / prefill_tps : 0;
+    const double seconds = prompt > door->interval_s ? prompt : door->interval_s;
 
     return seconds < LEAST ? LEAST : seconds < MOST ? (uint32_t)ceil(seconds) : MOST;
 }
