@@ -39,7 +39,7 @@ def processor_seconds(pid):
 
 def once(a, idle):
     started = time.monotonic()
-    command = [a.program, "serve", "--model", a.model, "--port", "0", "--log", "error", "--threads", str(a.threads)]
+    command = [a.program, "serve", "--cache-disk-max", "0", "--model", a.model, "--port", "0", "--log", "error", "--threads", str(a.threads)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         line = server.stdout.readline()
         out = {"ready_ms": (time.monotonic() - started) * 1e3}

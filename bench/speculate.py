@@ -32,7 +32,7 @@ def tasks():
 
 class Server:
     def __init__(self, program, model, speculate, more=()):
-        self.process = subprocess.Popen([program, "serve", "--model", model, "--port", "0", "--log", "error", "--seed", SEED,
+        self.process = subprocess.Popen([program, "serve", "--cache-disk-max", "0", "--model", model, "--port", "0", "--log", "error", "--seed", SEED,
                                          "--speculate", speculate, *more], stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
         if "http://" not in line: sys.exit(f"the server ended with status {self.process.wait()}")

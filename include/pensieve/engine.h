@@ -38,6 +38,9 @@ struct engine_options {
     uint32_t sequences_max;     /* in one step at most; 0: the default (64) */
     uint32_t queue_max;         /* waiting at most; 0: the default (256) */
     uint64_t kv_bytes_max;      /* all KV pages together; 0: engine_kv_default of one context */
+    const char *cache_dir;      /* where full pages are kept on disk, for all models; NULL: nowhere */
+    uint64_t cache_disk_max;    /* bytes there, all models together, also at most half of what is
+                                 * free; 0: nothing is kept */
     enum longrope longrope;
     enum speculate speculate;
 };
@@ -230,7 +233,8 @@ struct sequence_params {
     const struct cache_mark *marks;     /* ascending; copied by engine_submit */
     uint32_t marks_n;           /* at most CACHE_MARKS_MAX */
     void *context;              /* of the callbacks */
-    /* Once, when it is first admitted, before any token; may be NULL. */
+    /* Once, when it is first admitted and what the disk has of it is read, before any token; may be
+     * NULL. Not at all for a sequence that ends before. */
     void (*on_start)(void *context, const struct sequence_start *start);
     /* Each sampled token that is not an end token, with the characters it completes: valid UTF-8,
      * maybe none yet. false: stop here (SEQUENCE_STOPPED). */
@@ -264,6 +268,9 @@ struct engine_stats {
     uint64_t kv_page_bytes;
     uint64_t kv_pages_pinned;           /* of the cached: by a mark that is live */
     uint64_t kv_evictions, kv_evictions_pinned;                 /* since the start */
+    uint64_t disk_bytes, disk_bytes_max;        /* of this model's pages on disk; 0: none are kept */
+    uint64_t disk_pages_written, disk_pages_read, disk_pages_dropped;   /* since the start; dropped:
+                                                                         * found damaged */
     uint64_t prompt_tokens, cached_tokens, output_tokens;       /* since the start */
     uint64_t prefill_tokens, preemptions;       /* computed of prompts, some again after these */
     uint64_t decode_steps, drafted_tokens, accepted_tokens;     /* of all sequences, as in a result */

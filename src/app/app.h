@@ -47,6 +47,8 @@ void help_options_man(FILE *out);
 
 /* model.c: what the options mean by a model. */
 struct models app_models(const struct config *config, struct arena *arena);
+/* For what is measured or checked, and so must be computed: with no pages from disk. */
+struct engine *app_engine_alone(const struct config *config, const char *path, struct err *err);
 /* The only model of a command that takes one. */
 struct engine *app_engine_only(const struct config *config, struct arena *arena, struct err *err);
 /* context: 0: the model's own */

@@ -165,7 +165,7 @@ bool cmd_check(const struct config *config, struct arena *arena, struct err *err
         !whole_read(arena, entry.path, &whole, err)) {
         return false;
     }
-    struct engine *engine = app_engine_open(config, entry.path, (uint32_t)config->context, err);
+    struct engine *engine = app_engine_alone(config, entry.path, err);
     if (!engine) {
         return false;
     }

@@ -396,6 +396,12 @@ static bool settle_defaults(struct config *config, struct arena *arena, char *co
             base && *base == '/' ? arena_printf(arena, "%s/pensieve/models", base).s
             : home ? arena_printf(arena, "%s/.local/share/pensieve/models", home).s : "models";
     }
+    if (!config->cache_dir[0]) {
+        const char *base = variable(envp, "XDG_CACHE_HOME");
+        const char *home = variable(envp, "HOME");
+        config->cache_dir = base && *base == '/' ? arena_printf(arena, "%s/pensieve/kv", base).s
+                            : home ? arena_printf(arena, "%s/.cache/pensieve/kv", home).s : "";
+    }
     return true;
 }
 

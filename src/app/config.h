@@ -44,6 +44,8 @@ struct config {
     struct config_list aliases;
     uint64_t memory_max, model_idle_ms;
     const char *sampling;
+    const char *cache_dir;              /* "" where there is no place for one */
+    uint64_t cache_disk_max;
     const char *longrope, *speculate;
     /* the server */
     const char *host, *key_file;

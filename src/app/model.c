@@ -47,10 +47,19 @@ struct engine *app_engine_open(const struct config *config, const char *path, ui
         .sequences_max = (uint32_t)config->sequences_max,
         .queue_max = (uint32_t)config->queue_max,
         .kv_bytes_max = config->kv_memory,
+        .cache_dir = config->cache_dir[0] ? config->cache_dir : NULL,
+        .cache_disk_max = config->cache_disk_max,
         .longrope = longrope_of(config->longrope),
         .speculate = strcmp(config->speculate, "off") == 0 ? SPECULATE_OFF : SPECULATE_AUTO,
     };
     return engine_open(&engine, err);
+}
+
+struct engine *app_engine_alone(const struct config *config, const char *path, struct err *err)
+{
+    struct config own = *config;
+    own.cache_disk_max = 0;
+    return app_engine_open(&own, path, (uint32_t)config->context, err);
 }
 
 struct engine *app_engine_only(const struct config *config, struct arena *arena, struct err *err)
@@ -64,5 +73,5 @@ struct engine *app_engine_only(const struct config *config, struct arena *arena,
     if (!models_resolve(&models, arena, config->models.items[0].s, &entry, err)) {
         return NULL;
     }
-    return app_engine_open(config, entry.path, (uint32_t)config->context, err);
+    return app_engine_alone(config, entry.path, err);
 }

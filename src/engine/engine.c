@@ -14,7 +14,10 @@
 #include "engine/constraint.h"
 #include "engine/door.h"
 #include "engine/grammars.h"
+#include "base/log.h"
+#include "engine/fingerprint.h"
 #include "engine/kvcache.h"
+#include "engine/kvdisk.h"
 #include "engine/model.h"
 #include "engine/scheduler.h"
 #include "engine/sequence.h"
@@ -47,6 +50,7 @@ struct engine {
     const struct kernels *kernels;
     struct pool *pool;
     struct kv_cache *cache;
+    struct kv_disk *disk;               /* the cache's, or NULL */
     struct forward *forward;
     struct scheduler *scheduler;
     struct grammars *grammars;
@@ -189,6 +193,52 @@ static bool open_kv(struct engine *engine, uint64_t bytes_max, bool context_aske
     return true;
 }
 
+static void wake(void *context)
+{
+    struct engine *engine = context;
+
+    queue_kick(engine->inbox);          /* it is there before the first page is */
+}
+
+static void log_disk(const struct engine *engine)
+{
+    struct kv_disk_counts counts;
+    char path[512];
+
+    kv_disk_counts(engine->disk, &counts);
+    log_event(LOG_INFO, "kv_disk", "folder=%s blocks=%llu bytes=%llu max=%llu mode=%s",
+              log_quote(path, sizeof path, str_of(kv_disk_path(engine->disk))),
+              (unsigned long long)counts.blocks, (unsigned long long)counts.bytes,
+              (unsigned long long)counts.bytes_max,
+              counts.writable ? "write" : "read_only_another_server_writes");
+}
+
+/* A model that can't be kept on disk is served all the same. */
+static void open_disk(struct engine *engine, const struct engine_options *options)
+{
+    struct kv_disk_options disk = {
+        .dir = options->cache_dir, .bytes_max = options->cache_disk_max,
+        .page_bytes = engine->kv_page_bytes, .wake = wake, .context = engine,
+    };
+    struct err err;
+    char text[512];
+
+    if (!options->cache_dir || options->cache_disk_max == 0)
+        return;
+    model_fingerprint(engine->model, engine->kernels->isa, disk.fingerprint);
+    engine->disk = kv_disk_open(&disk, &err);
+    if (engine->disk && !kv_cache_use_disk(engine->cache, engine->disk)) {
+        kv_disk_close(engine->disk, 0);
+        engine->disk = NULL;
+        err_set(&err, ERR_IO, "no memory for the list of pages to write");
+    }
+    if (engine->disk)
+        log_disk(engine);
+    else
+        log_event(LOG_WARN, "kv_disk_off", "reason=%s",
+                  log_quote(text, sizeof text, str_of(err.text)));
+}
+
 static uint32_t variant_length(const struct engine *engine, enum longrope longrope)
 {
     const uint32_t length = model_variant_length(engine->model);
@@ -258,6 +308,7 @@ static bool open_parts(struct engine *engine, const struct engine_options *optio
     engine->door = door_new(engine->queue_max);
     if (!engine->inbox || !engine->door)
         return err_set(err, ERR_IO, "no memory for the queue");
+    open_disk(engine, options);
     publish(engine);
     const int rc = pthread_create(&engine->thread, NULL, engine_main, engine);
     engine->thread_runs = rc == 0;
@@ -435,7 +486,10 @@ void engine_stats(const struct engine *engine, struct engine_stats *stats)
 {
     const struct published *published = &engine->published;
     const struct door_stats door = door_stats(engine->door);
+    struct kv_disk_counts disk = {0};
 
+    if (engine->disk)
+        kv_disk_counts(engine->disk, &disk);
     *stats = (struct engine_stats){
         .running = atomic_load(&published->running),
         .sequences_max = engine->sequences_max, .queue_max = engine->queue_max,
@@ -443,6 +497,9 @@ void engine_stats(const struct engine *engine, struct engine_stats *stats)
         .kv_pages_cached = atomic_load(&published->kv_cached),
         .kv_page_bytes = engine->kv_page_bytes,
         .kv_pages_pinned = atomic_load(&published->kv_pinned),
+        .disk_bytes = disk.bytes, .disk_bytes_max = disk.bytes_max,
+        .disk_pages_written = disk.written, .disk_pages_read = disk.read,
+        .disk_pages_dropped = disk.dropped,
         .kv_evictions = atomic_load(&published->kv_evicted),
         .kv_evictions_pinned = atomic_load(&published->kv_evicted_pinned),
         .prompt_tokens = atomic_load(&published->prompt_tokens),

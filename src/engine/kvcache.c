@@ -7,22 +7,28 @@
  * was follows from the order of eviction: whoever holds a page holds all pages before it, and pages
  * are given back last first, so in the order of giving back a page stands after all that build upon
  * it. Pins keep to that: a mark pins all pages of a beginning, so no page is pinned longer than one
- * before it, and when pins end their pages go back to where their time of giving back puts them. */
+ * before it, and when pins end their pages go back to where their time of giving back puts them.
+ *
+ * Disk (kvdisk.h) keeps to it as well: a page to be written is copied, so that nothing but tables
+ * hold named pages; and a page that is read has no name until all before it have theirs. */
 #include "engine/kvcache.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/random.h"
+#include "engine/kvdisk.h"
 #include "engine/kvmarks.h"
 #include "engine/kvname.h"
 
 enum {
     KV_PAGES_MAX = 1 << 24,
     SIBLINGS_MAX = 256,                 /* compared with a prompt that went another way */
+    SAVE_REST_MS = 2000,                /* at the end, for what is not on disk yet */
 };
 
 #define NONE UINT32_MAX
@@ -41,6 +47,15 @@ struct page {
     uint32_t older, newer;              /* in a list of the unreferenced */
     uint32_t refs;
     bool named;
+    bool reading, good;                 /* the disk fills it; what it was filled with is right */
+    bool unsaved[2];                    /* it stands in that list */
+};
+
+/* Named pages to be written, first come first served, pinned ones before others. What stands there
+ * may have lost its name meanwhile, or have another. */
+enum { SAVE_PINNED, SAVE_OTHERS };
+struct ring {
+    uint32_t *pages, first, n;          /* of pages_n places: each page at most once */
 };
 
 /* Unreferenced named pages, in the order of giving back. Those of one list are evicted only when the
@@ -67,6 +82,8 @@ struct kv_cache {
     uint64_t (*now_ns)(void);
     struct kv_key key;
     struct kv_marks *marks;
+    struct kv_disk *disk;               /* NULL: none */
+    struct ring unsaved[2];
 };
 
 static bool cache_alloc_tables(struct kv_cache *cache)
@@ -125,6 +142,11 @@ struct kv_cache *kv_cache_new(uint32_t layers, uint32_t kv_heads, uint32_t head_
         cache->data = mmap(NULL, cache->data_bytes, PROT_READ | PROT_WRITE,
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     }
+#ifdef MADV_HUGEPAGE
+    /* A restored conversation is hundreds of megabytes of first touches: half as long in large pages. */
+    if (cache && cache->data != MAP_FAILED)
+        madvise(cache->data, cache->data_bytes, MADV_HUGEPAGE);
+#endif
     if (!cache || cache->data == MAP_FAILED || !cache_alloc_tables(cache)) {
         kv_cache_free(cache);
         err_set(err, ERR_IO, "no memory for a KV cache of %llu bytes",
@@ -134,10 +156,31 @@ struct kv_cache *kv_cache_new(uint32_t layers, uint32_t kv_heads, uint32_t head_
     return cache;
 }
 
+static void save(struct kv_cache *cache);
+
+/* For a while: a disk may be slow, and whoever ends us may not wait. */
+static void save_rest(struct kv_cache *cache)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    const uint64_t begin = clock_ns();
+
+    for (save(cache); cache->unsaved[SAVE_PINNED].n || cache->unsaved[SAVE_OTHERS].n; save(cache)) {
+        if (clock_ns() - begin > SAVE_REST_MS * UINT64_C(1000000))
+            break;
+        nanosleep(&pause, NULL);
+    }
+}
+
 void kv_cache_free(struct kv_cache *cache)
 {
     if (!cache)
         return;
+    if (cache->disk) {
+        save_rest(cache);
+        kv_disk_close(cache->disk, SAVE_REST_MS);
+    }
+    free(cache->unsaved[SAVE_PINNED].pages);
+    free(cache->unsaved[SAVE_OTHERS].pages);
     if (cache->data != MAP_FAILED)
         munmap(cache->data, cache->data_bytes);
     free(cache->pages);
@@ -151,6 +194,19 @@ void kv_cache_free(struct kv_cache *cache)
 void kv_cache_clock(struct kv_cache *cache, uint64_t (*now_ns)(void))
 {
     cache->now_ns = now_ns;
+}
+
+bool kv_cache_use_disk(struct kv_cache *cache, struct kv_disk *disk)
+{
+    assert(cache->fresh == 0);
+    for (int i = 0; i < 2; i++) {
+        cache->unsaved[i].pages = calloc(cache->pages_n, sizeof *cache->unsaved[i].pages);
+        if (!cache->unsaved[i].pages)
+            return false;
+    }
+    cache->disk = disk;
+    cache->key = *kv_disk_key(disk);
+    return true;
 }
 
 /* A page is [layer][head]{K, V}[KV_PAGE][head_dim]: attention reads K, then V, each in one run. */
@@ -316,6 +372,16 @@ static void name_remove(struct kv_cache *cache, uint32_t id)
 
 /* ---- references ---- */
 
+static void save_later(struct kv_cache *cache, uint32_t id, int list)
+{
+    struct ring *ring = &cache->unsaved[list];
+
+    if (!cache->disk || cache->pages[id].unsaved[list])
+        return;
+    cache->pages[id].unsaved[list] = true;
+    ring->pages[(ring->first + ring->n++) % cache->pages_n] = id;
+}
+
 static void page_share(struct kv_cache *cache, const struct kv_table *table, uint32_t id)
 {
     if (cache->pages[id].refs++ == 0)
@@ -405,7 +471,7 @@ static bool table_grow(struct kv_table *table, uint32_t pages_n)
 uint32_t kv_table_lookup(struct kv_cache *cache, struct kv_table *table, const int32_t *tokens,
                          uint32_t n)
 {
-    if (table->length % KV_PAGE || n == 0)
+    if (table->length % KV_PAGE || n == 0 || table->reading)
         return 0;
     uint32_t found = table->length / KV_PAGE;
     const uint32_t before = table->length, findable = (n - 1) / KV_PAGE;
@@ -453,6 +519,7 @@ void kv_table_commit(struct kv_cache *cache, struct kv_table *table, const int32
         const uint32_t twin = name_find(cache, table, name, parent, own);
         if (twin == NONE) {
             name_add(cache, table, table->pages[i], name, parent, own);
+            save_later(cache, table->pages[i], SAVE_OTHERS);
         } else {                /* another sequence was first: one copy is enough */
             page_share(cache, table, twin);
             page_drop(cache, table->pages[i]);
@@ -462,8 +529,24 @@ void kv_table_commit(struct kv_cache *cache, struct kv_table *table, const int32
     table->length = length;
 }
 
+/* What is used in memory is used on disk. */
+static void touch_disk(struct kv_cache *cache, const struct kv_table *table)
+{
+    const uint32_t n = table->length / KV_PAGE;
+    struct kv_name *names = cache->disk && n ? malloc(n * sizeof *names) : NULL;
+
+    if (!names)
+        return;
+    for (uint32_t i = 0; i < n; i++)
+        names[i] = cache->pages[table->pages[i]].name;
+    kv_disk_touch(cache->disk, names, n);
+    free(names);
+}
+
+/* Pages that the disk still fills are held by that, and nobody's when it has ended. */
 void kv_table_release(struct kv_cache *cache, struct kv_table *table)
 {
+    touch_disk(cache, table);
     while (table->pages_n)      /* last first: see the top of this file */
         page_drop(cache, table->pages[--table->pages_n]);
     free(table->pages);
@@ -502,6 +585,7 @@ static void pin(struct kv_cache *cache, const struct kv_table *table, uint32_t p
         struct page *page = &cache->pages[table->pages[i]];
         if (page->pinned_ns < until_ns)
             page->pinned_ns = until_ns;
+        save_later(cache, table->pages[i], SAVE_PINNED);
     }
 }
 
@@ -547,6 +631,94 @@ uint32_t kv_table_marked(struct kv_cache *cache, const struct kv_table *table,
             longest = mark->tokens;
     }
     return longest;
+}
+
+/* ---- disk ---- */
+
+static void *page_data(const struct kv_cache *cache, uint32_t id)
+{
+    return cache->data + id * cache->page_halves;
+}
+
+/* Gives the disk what it has room for. */
+static void save(struct kv_cache *cache)
+{
+    for (int list = 0; list < 2; list++) {
+        struct ring *ring = &cache->unsaved[list];
+        for (; ring->n; ring->first = (ring->first + 1) % cache->pages_n, ring->n--) {
+            struct page *page = &cache->pages[ring->pages[ring->first]];
+            if (page->named) {
+                struct kv_block block = {
+                    .name = page->name, .space = page->space, .variant = page->variant,
+                    .before = page->parent == NONE
+                                  ? kv_name_root(&cache->key, page->space, page->variant)
+                                  : cache->pages[page->parent].name,
+                };
+                memcpy(block.tokens, page->tokens, sizeof block.tokens);
+                if (!kv_disk_write(cache->disk, &block, page_data(cache, ring->pages[ring->first])))
+                    return;
+            }
+            page->unsaved[list] = false;
+        }
+    }
+}
+
+void kv_cache_poll(struct kv_cache *cache)
+{
+    uint32_t id;
+    bool good;
+
+    if (!cache->disk)
+        return;
+    while (kv_disk_take(cache->disk, &id, &good)) {
+        cache->pages[id].reading = false;
+        cache->pages[id].good = good;
+        page_drop(cache, id);
+    }
+    save(cache);
+}
+
+uint32_t kv_table_read(struct kv_cache *cache, struct kv_table *table, const int32_t *tokens,
+                       uint32_t n)
+{
+    uint32_t at = table->length / KV_PAGE;
+
+    if (!cache->disk || table->length % KV_PAGE || table->reading || n == 0)
+        return 0;
+    struct kv_block block = {
+        .name = name_after(cache, table, at), .space = table->space, .variant = table->variant,
+    };
+    for (; at < (n - 1) / KV_PAGE && at < table->pages_n; at++) {
+        const uint32_t id = table->pages[at];
+        memcpy(block.tokens, tokens + (size_t)at * KV_PAGE, sizeof block.tokens);
+        block.before = block.name;
+        block.name = kv_name_next(&cache->key, block.before, block.tokens);
+        if (!kv_disk_has(cache->disk, block.name) ||
+            !kv_disk_read(cache->disk, &block, page_data(cache, id), id))
+            break;
+        cache->pages[id].reading = true;
+        cache->pages[id].refs++;
+        table->reading++;
+    }
+    return table->reading * KV_PAGE;
+}
+
+bool kv_table_settle(struct kv_cache *cache, struct kv_table *table, const int32_t *tokens,
+                     uint32_t *found)
+{
+    const uint32_t *pages = table->pages + table->length / KV_PAGE;
+    uint32_t good = 0;
+
+    *found = 0;
+    for (uint32_t i = 0; i < table->reading; i++)
+        if (cache->pages[pages[i]].reading)
+            return false;
+    while (good < table->reading && cache->pages[pages[good]].good)
+        good++;
+    table->reading = 0;
+    kv_table_commit(cache, table, tokens, table->length + good * KV_PAGE);
+    *found = good * KV_PAGE;
+    return true;
 }
 
 struct kv_counts kv_cache_counts(const struct kv_cache *cache)

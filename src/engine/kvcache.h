@@ -5,7 +5,8 @@
  * sequence (and verified token by token, so a collision can't share wrong pages), and sequences
  * with the same beginning share it by reference count, within one space (a key's, say) and one
  * variant. Pages that nobody references stay findable, least recently used first to go, and those of
- * a beginning that was declared worth keeping last. Owned by the engine thread; nothing here locks. */
+ * a beginning that was declared worth keeping last. With a disk (kvdisk.h) every full page is also
+ * written there, and found again after it was evicted or the program restarted. Owned by the engine thread; nothing here locks. */
 #ifndef PENSIEVE_ENGINE_KVCACHE_H
 #define PENSIEVE_ENGINE_KVCACHE_H
 
@@ -24,6 +25,13 @@ struct kv_cache *kv_cache_new(uint32_t layers, uint32_t kv_heads, uint32_t head_
 void kv_cache_free(struct kv_cache *cache);
 void kv_cache_clock(struct kv_cache *cache, uint64_t (*now_ns)(void));  /* else clock_ns */
 
+struct kv_disk;
+/* Before anything else is done with the cache, which then closes the disk. false: no memory, the
+ * disk stays the caller's. */
+bool kv_cache_use_disk(struct kv_cache *cache, struct kv_disk *disk);
+/* Before each step: takes what was read, gives what is to be written. */
+void kv_cache_poll(struct kv_cache *cache);
+
 /* Where one layer and KV head of a page lie: keys are [head_dim][KV_PAGE] half floats, values
  * [KV_PAGE][head_dim]. */
 uint16_t *kv_page_k(const struct kv_cache *cache, uint32_t page, uint32_t layer, uint32_t head);
@@ -35,6 +43,7 @@ struct kv_table {
     uint32_t pages_n, capacity;
     uint32_t length;            /* positions that hold valid keys and values */
     uint32_t variant;           /* of the model's arithmetic that computes it, below KV_VARIANTS */
+    uint32_t reading;           /* pages after `length` that the disk fills; see kv_table_read */
     /* To be set before the first lookup, else 0. */
     uint64_t space;
     bool side;                  /* its pages go before those that any other sequence used */
@@ -52,6 +61,14 @@ uint32_t kv_table_lookup(struct kv_cache *cache, struct kv_table *table, const i
 /* Makes room for positions up to `length` (exclusive); evicts unreferenced pages as needed.
  * false: no page can be had now; what was there stays. */
 bool kv_table_reserve(struct kv_cache *cache, struct kv_table *table, uint32_t length);
+/* After lookup and reserve: begins to read what follows on disk into the reserved pages. Returns how
+ * many positions that is. Until kv_table_settle has said true, nothing may be computed into this
+ * table; releasing it is allowed. */
+uint32_t kv_table_read(struct kv_cache *cache, struct kv_table *table, const int32_t *tokens,
+                       uint32_t n);
+/* Whether nothing is being read any more. Then, once, `found` positions more are valid. */
+bool kv_table_settle(struct kv_cache *cache, struct kv_table *table, const int32_t *tokens,
+                     uint32_t *found);
 /* Positions up to `length` are now computed; tokens are all of the sequence's from 0. Pages that
  * became full get their names and can be shared from here on. */
 void kv_table_commit(struct kv_cache *cache, struct kv_table *table, const int32_t *tokens,

@@ -148,7 +148,7 @@ static void finish(struct scheduler *scheduler, struct list *list, struct sequen
     fairness_leave(&scheduler->fairness, &sequence->ticket);
     kv_table_release(scheduler->options.cache, &sequence->table);
     drafting_leave(sequence);
-    scheduler->stats.cached_tokens += sequence->start.memory_tokens;
+    scheduler->stats.cached_tokens += sequence->start.memory_tokens + sequence->start.disk_tokens;
     sequence_end(sequence, end, error);
 }
 
@@ -204,7 +204,7 @@ static void send_back(struct scheduler *scheduler, struct sequence *sequence)
     kv_table_release(scheduler->options.cache, &sequence->table);
     sequence->rows_n = sequence->draft.kept = 0;
     if (sequence->output_n == 0)
-        sequence->start.memory_tokens = 0;      /* will be looked up anew */
+        sequence->start.memory_tokens = sequence->start.disk_tokens = 0;    /* looked up anew */
     fairness_again(&scheduler->fairness, &sequence->ticket);
     list_remove(&scheduler->running, sequence);
     list_insert(&scheduler->waiting, sequence);
@@ -289,17 +289,35 @@ static uint32_t choose_chunk(struct scheduler *scheduler, struct sequence *seque
     return sequence->rows_n;
 }
 
-/* Tells the submitter what its prompt was spared. */
-static void say_start(struct scheduler *scheduler, struct sequence *sequence)
+/* Tells the submitter, once, what its prompt was spared. */
+static void tell_start(struct scheduler *scheduler, struct sequence *sequence)
 {
     struct kv_cache *cache = scheduler->options.cache;
     struct sequence_start *start = &sequence->start;
     const uint32_t n = sequence->prompt_n;
 
+    if (sequence->told)
+        return;
+    sequence->told = true;
     start->marked_tokens = kv_table_marked(cache, &sequence->table, sequence->ids, n);
     start->diverged_at = kv_table_diverged(cache, &sequence->table, sequence->ids, n);
     if (sequence->params.on_start)
         sequence->params.on_start(sequence->params.context, start);
+}
+
+/* Sequences whose pages the disk was filling, and now has, go on from there. */
+static void take_restored(struct scheduler *scheduler)
+{
+    for (struct sequence *sequence = scheduler->running.oldest; sequence;
+         sequence = sequence->newer) {
+        uint32_t found;
+        if (!sequence->table.reading ||
+            !kv_table_settle(scheduler->options.cache, &sequence->table, sequence->ids, &found))
+            continue;
+        if (sequence->output_n == 0)
+            sequence->start.disk_tokens += found;
+        tell_start(scheduler, sequence);
+    }
 }
 
 /* Once the whole prompt is computed, its marks are worth something to the next one. */
@@ -313,7 +331,8 @@ static void declare_marks(struct scheduler *scheduler, struct sequence *sequence
                       sequence->marks[i].tokens, sequence->marks[i].seconds);
 }
 
-/* Whether `ahead` will complete a page, or is about to, that `sequence` needs next. */
+/* Whether `ahead` will complete a page, or is about to, that `sequence` needs next; or the disk is
+ * about to for it. */
 static bool leads(const struct scheduler *scheduler, const struct sequence *ahead,
                   const struct sequence *sequence)
 {
@@ -324,7 +343,7 @@ static bool leads(const struct scheduler *scheduler, const struct sequence *ahea
     return ahead != sequence && !ahead->held && !is_decoding(ahead) &&
            ahead->table.space == sequence->table.space &&
            (length > sequence->table.length ||
-            (length == sequence->table.length && ahead->rows_n > 0)) &&
+            (length == sequence->table.length && (ahead->rows_n > 0 || ahead->table.reading))) &&
            end <= ahead->n && end < sequence->n && ahead->table.variant == variant &&
            memcmp(ahead->ids, sequence->ids, end * sizeof *sequence->ids) == 0;
 }
@@ -386,7 +405,7 @@ static bool make_room_to_enter(struct scheduler *scheduler, struct sequence *seq
     return true;
 }
 
-/* With the longest known beginning. */
+/* With the longest known beginning: what of it is not in memory, the disk begins to read. */
 static bool admit(struct scheduler *scheduler, struct sequence *sequence)
 {
     struct kv_cache *cache = scheduler->options.cache;
@@ -404,8 +423,9 @@ static bool admit(struct scheduler *scheduler, struct sequence *sequence)
     if (!sequence->started) {
         scheduler->stats.prompt_tokens += sequence->prompt_n;
         sequence_start(sequence);
-        say_start(scheduler, sequence);
     }
+    if (!kv_table_read(cache, &sequence->table, sequence->ids, sequence->n))
+        tell_start(scheduler, sequence);
     return true;
 }
 
@@ -413,7 +433,8 @@ static bool admit(struct scheduler *scheduler, struct sequence *sequence)
 static struct sequence *best_of(const struct list *list, struct sequence *best)
 {
     for (struct sequence *sequence = list->oldest; sequence; sequence = sequence->newer) {
-        if (sequence->held || sequence->considered || sequence->rows_n || !sequence->ticket.wants)
+        if (sequence->held || sequence->considered || sequence->rows_n || !sequence->ticket.wants ||
+            sequence->table.reading)
             continue;
         if (!best || fairness_before(&sequence->ticket, &best->ticket))
             best = sequence;
@@ -453,11 +474,13 @@ static void take_turn(struct scheduler *scheduler, struct turns *turns, struct s
     struct sequence *leader = leader_of(scheduler, sequence);
 
     sequence->considered = true;
-    if ((leader != sequence && leader->rows_n) ||
+    if ((leader != sequence && (leader->rows_n || leader->table.reading)) ||
         (leader == sequence && waits && !enter(scheduler, turns, sequence))) {
         turns->passed += waits;
         return;
     }
+    if (leader->table.reading)
+        return;
     const uint32_t rows = choose_chunk(scheduler, leader, turns->budget);
     fairness_prompt(&scheduler->fairness, &sequence->ticket, rows,
                     due(sequence) - sequence->rows_n);
@@ -504,7 +527,7 @@ static void choose(struct scheduler *scheduler)
 
     for (struct sequence *sequence = scheduler->running.oldest; sequence;
          sequence = sequence->newer)
-        prefilling |= !sequence->held && !is_decoding(sequence);
+        prefilling |= !sequence->held && !is_decoding(sequence) && !sequence->table.reading;
     const uint32_t decoding = choose_decoding(scheduler, slots - prefilling);
     const uint32_t prompts = prompt_budget(scheduler, decoding);
     const uint32_t guesses = drafting_choose(&scheduler->drafting, scheduler->running.oldest,
@@ -725,6 +748,8 @@ bool scheduler_step(struct scheduler *scheduler)
 
     read_flags(scheduler, &scheduler->running);
     read_flags(scheduler, &scheduler->waiting);
+    kv_cache_poll(scheduler->options.cache);
+    take_restored(scheduler);
     choose(scheduler);
     const uint32_t rows_n = build_rows(scheduler, &prefill_rows);
     if (rows_n == 0)

@@ -39,6 +39,7 @@ struct sequence {
     struct kv_table table;
     struct sequence_start start;        /* what was found of the prompt */
     struct cache_mark marks[CACHE_MARKS_MAX];   /* params.marks */
+    bool told;                          /* on_start was called */
     bool marked;                        /* the prompt is computed, the marks are declared */
     struct sampler sampler;
     struct detokenizer detokenizer;

@@ -30,6 +30,7 @@ class Server:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PENSIEVE_")}
         environment["XDG_CONFIG_HOME"] = "/nonexistent"  # no configuration of the caller's own
         environment["PENSIEVE_MODELS_DIR"] = "/nonexistent"  # nor models
+        environment["PENSIEVE_CACHE_DISK_MAX"] = "0"  # nor pages of a server before it
         environment.update(env or {})
         command = [str(BINARY), "serve", "--model", str(model), "--port", str(port), *map(str, flags)]
         self.process = subprocess.Popen(

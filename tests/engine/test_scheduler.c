@@ -13,7 +13,9 @@
 #include <cmocka.h>
 
 #include "base/random.h"
+#include "engine/kvdisk.h"
 #include "engine/scheduler.h"
+#include "support/folder.h"
 
 enum {
     VOCAB = 500, END = 0,
@@ -142,6 +144,21 @@ static void on_done(void *context, const struct sequence_result *result)
     run->result = *result;
 }
 
+static const char *disk_dir;            /* pages are kept there, if set */
+
+static void use_disk(struct bench *bench)
+{
+    const struct kv_disk_options options = {
+        .dir = disk_dir, .bytes_max = 64 << 20, .fingerprint = {1, 1},
+        .page_bytes = kv_cache_counts(bench->cache).page_bytes,
+    };
+    struct err err;
+    struct kv_disk *disk = kv_disk_open(&options, &err);
+
+    assert_non_null(disk);
+    assert_true(kv_cache_use_disk(bench->cache, disk));
+}
+
 static struct bench *bench_new(uint32_t pages)
 {
     struct bench *bench = calloc(1, sizeof *bench);
@@ -149,6 +166,8 @@ static struct bench *bench_new(uint32_t pages)
 
     bench->cache = kv_cache_new(1, 1, 8, (uint64_t)pages * KV_PAGE * 8 * 2 * 2, &err);
     assert_non_null(bench->cache);
+    if (disk_dir)
+        use_disk(bench);
     const struct scheduler_options options = {
         .model = {bench, VOCAB + PADDING, VOCAB, fake_step, fake_is_end, fake_text},
         .variant_length = VARIANT_LENGTH, .cache = bench->cache, .context = CONTEXT,
@@ -163,6 +182,8 @@ static struct bench *bench_new(uint32_t pages)
 
 static void bench_free(struct bench *bench)
 {
+    while (disk_dir && kv_cache_counts(bench->cache).used)      /* reads nobody waits for */
+        kv_cache_poll(bench->cache);
     assert_int_equal(kv_cache_counts(bench->cache).used, 0);
     assert_int_equal(scheduler_stats(bench->scheduler).running, 0);
     for (int i = 0; i < RUNS_MAX; i++)
@@ -262,9 +283,17 @@ static void check_run(const struct run *run)
                          1 + run->result.decode_steps + run->result.accepted_tokens);
 }
 
+static bool all_done(const struct bench *bench)
+{
+    for (int i = 0; i < RUNS_MAX; i++)
+        if (bench->runs[i].sequence && !bench->runs[i].done)
+            return false;
+    return true;
+}
+
 static void run_all(struct bench *bench)
 {
-    while (scheduler_step(bench->scheduler))
+    while (scheduler_step(bench->scheduler) || (disk_dir && !all_done(bench)))
         assert_true(bench->steps < 1000000);
 }
 
@@ -440,6 +469,69 @@ static void test_start_says_what_was_found(void **state)
     for (int i = 0; i < 4; i++)
         assert_memory_equal(&bench->runs[i].start, &wanted[i], sizeof wanted[i]);
     bench_free(bench);
+}
+
+/* A new scheduler finds on disk what another computed; two that want the same read it once; and
+ * while they wait for it, a third one's decoding goes on. */
+static void test_restart(void **state)
+{
+    const struct place *place = *state;
+    struct bench *bench;
+
+    disk_dir = place->root;
+    for (int life = 0; life < 3; life++) {
+        bench = bench_new(64);
+        start(bench, 5, 20, 200, 31, 0);
+        while (bench->runs[5].out_n < 3)
+            assert_true(scheduler_step(bench->scheduler));
+        for (int i = 0; i < 4; i++) {
+            bench->runs[i].space = i == 2 ? 9 : 1;
+            start(bench, i, 290, 5, 1, 290);
+        }
+        const uint32_t before = bench->runs[5].out_n;
+        assert_true(scheduler_step(bench->scheduler));
+        assert_true(bench->runs[5].out_n > before || bench->runs[5].done);
+        run_all(bench);
+        for (int i = 0; i < 6; i++)
+            if (i != 4)
+                check_run(&bench->runs[i]);
+        const uint32_t disk = life ? 256 : 0;
+        const struct sequence_start *starts[] = {
+            &bench->runs[0].result.start, &bench->runs[1].result.start,
+            &bench->runs[2].result.start, &bench->runs[3].result.start,
+        };
+        assert_int_equal(starts[0]->disk_tokens, disk);
+        assert_int_equal(starts[0]->memory_tokens, 0);
+        assert_int_equal(starts[1]->disk_tokens, 0);
+        assert_int_equal(starts[1]->memory_tokens, 256);
+        assert_int_equal(starts[2]->disk_tokens, disk);
+        assert_int_equal(starts[3]->memory_tokens, 256);
+        bench_free(bench);
+    }
+    disk_dir = NULL;
+}
+
+/* Cancelled while the disk reads for it: it ends at once, and its pages come back. */
+static void test_cancel_while_restoring(void **state)
+{
+    const struct place *place = *state;
+
+    disk_dir = place->root;
+    for (int life = 0; life < 6; life++) {
+        struct bench *bench = bench_new(CONTEXT / KV_PAGE);
+        struct run *run = start(bench, 0, 500, 3, 1, 500);
+        if (life) {
+            scheduler_step(bench->scheduler);
+            sequence_cancel(run->sequence);
+            scheduler_step(bench->scheduler);
+            assert_true(run->done);
+        }
+        if (life > 3)
+            start(bench, 1, 500, 3, 1, 500);
+        run_all(bench);
+        bench_free(bench);
+    }
+    disk_dir = NULL;
 }
 
 /* Those that come while the first is still prefilling wait for its pages rather than compute them
@@ -841,6 +933,8 @@ int main(void)
         cmocka_unit_test(test_stop),
         cmocka_unit_test(test_prefix_is_shared),
         cmocka_unit_test(test_start_says_what_was_found),
+        cmocka_unit_test_setup_teardown(test_restart, place_open, place_close),
+        cmocka_unit_test_setup_teardown(test_cancel_while_restoring, place_open, place_close),
         cmocka_unit_test(test_prefix_of_one_under_way),
         cmocka_unit_test(test_leader_goes),
         cmocka_unit_test(test_short_prompt_passes),
