@@ -30,10 +30,11 @@ def engines_of(job):
 
 
 def measure(a, plan, paths):
-    """samples: (job, engine) -> a list of results, one a round"""
-    samples = {(job, engine): [] for job in plan for engine in engines_of(job)}
+    """samples: (job, engine) -> a list of results, one a round; and the best that the machine did in any round"""
+    samples, machine = {(job, engine): [] for job in plan for engine in engines_of(job)}, {}
     started = time.monotonic()
     for i in range(a.rounds):
+        machine = costs.better(machine, costs.machines(a.check, a.alone))
         for j, job in enumerate(plan):
             print(f"\rbench: round {i + 1} of {a.rounds}, job {j + 1} of {len(plan)}, {time.monotonic() - started:.0f} s ",
                   end="", file=sys.stderr, flush=True)
@@ -42,7 +43,7 @@ def measure(a, plan, paths):
                 path = paths[job.shape, job.form]
                 samples[job, engine].append(pensieve(a, job, path) if engine == "pensieve" else llama(a, job, path, engine.split()[1]))
     print(file=sys.stderr)
-    return samples
+    return samples, machine
 
 
 def spread(values):
@@ -153,8 +154,7 @@ def main():
     a = arguments()
     plan = [job for job in (jobs.full if a.full else jobs.quick)() if a.only in f"{job.shape} {job.form}"]
     paths = {(job.shape, job.form): make_models.make(job.shape, job.form) for job in plan}
-    machine = costs.machines(a.check, a.alone)
-    samples = measure(a, plan, paths)
+    samples, machine = measure(a, plan, paths)
     a.isa = next(r["cpu"] for (_, engine), results in samples.items() if engine == "pensieve" for r in results)
     rows = rows_of(a, samples, paths, machine)
     found = {"cpu": cpu_name(), "isa": a.isa, "threads": a.threads, "rounds": a.rounds, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -79,3 +79,8 @@ def machines(check, alone):
     """of each number of threads that the microbenchmark of the kernel check knows"""
     lines = alone.run([check, "--peak"], lambda text: {"lines": [json.loads(line) for line in text.splitlines()]})["lines"]
     return {x["threads"]: Machine(x["isa"], x["threads"], x["read_gbs"] * 1e9, x["int8_gmacs"] * 1e9, x["f32_gflops"] / 2 * 1e9) for x in lines}
+
+
+def better(one, other):
+    """of two measurements of the machines: a limit is what was ever possible"""
+    return {n: Machine(m.isa, n, *map(max, m[2:], one.get(n, m)[2:])) for n, m in other.items()}

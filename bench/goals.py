@@ -27,8 +27,8 @@ def against_llama(rows):
     single = [r for r in rows if r["batch"] == 1 and r["ratio_of_bits"] is not None]
     of = lambda kind, good: [(r["ratio_of_bits"], name(r)) for r in single if r["kind"] == kind and good(r["length"])]
     yield from verdict("1 prefill, to llama.cpp's best of the same bits", NEED["prefill"], of("prefill", lambda n: True), "{:.2f}x")
-    yield from verdict("2 decode at depth 0, likewise", NEED["decode"], of("decode", lambda n: n == 1), "{:.2f}x")
-    yield from verdict(f"2 decode from depth {DEEP} on, likewise", NEED["deep"], of("decode", lambda n: n >= DEEP), "{:.2f}x")
+    yield from verdict("2 decode at depth 0, to llama.cpp's best of the same bits", NEED["decode"], of("decode", lambda n: n == 1), "{:.2f}x")
+    yield from verdict(f"2 decode from depth {DEEP} on, to the same", NEED["deep"], of("decode", lambda n: n >= DEEP), "{:.2f}x")
 
 
 def against_ourselves(rows, threads):

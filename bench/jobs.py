@@ -36,7 +36,7 @@ def quick():
     for form in ("q4_0", "mlx-4bit-g64"):
         yield Job(LARGE, form, (256,), decode=4)
         yield Job(LARGE, form, (1,), batch=(1, 2, 4, 8, 16), decode=6)
-    yield Job(LARGE, "q4_0", (128,), threads=1, decode=2, llama=False)
+    yield Job(LARGE, "q4_0", (256,), threads=1, decode=2, llama=False)
 
 
 def full():
@@ -56,4 +56,4 @@ def full():
         yield Job(LARGE, form, (1,), batch=(1, 2, 4, 8, 16), decode=8)
     for form in ("q4_0", "mlx-4bit-g64"):
         yield Job(LARGE, form, (2048,), decode=8)
-    yield Job(LARGE, "q4_0", (256,), threads=1, decode=2, llama=False)
+    yield Job(LARGE, "q4_0", (512,), threads=1, decode=2, llama=False)
