@@ -6,7 +6,11 @@
 #include "engine/work.h"
 #include "kernels/acts.h"
 
-enum { FORWARD_ROWS_MAX = 1 << 14, ALIGNMENT = 64 };
+enum {
+    FORWARD_ROWS_MAX = 1 << 14,
+    ALIGNMENT = 64,
+    ROWS_SPLIT = 8,             /* rows of the longest sequence that attention can do in parts */
+};
 
 struct carver {
     char *base;                 /* NULL: only measures */
@@ -97,6 +101,20 @@ static void lay_out_experts(struct forward *f, struct carver *c)
     x->runs = carve(c, runs, sizeof *x->runs);
 }
 
+static void lay_out_attention(struct forward *f, struct carver *c)
+{
+    const struct hparams *h = f->hparams;
+    const size_t parts = ((size_t)f->pages_max * KV_PAGE + ATTEND_PART - 1) / ATTEND_PART;
+    const size_t runs = (size_t)f->rows_max * h->kv_heads;
+
+    f->parts_max = parts * h->heads * ROWS_SPLIT;
+    f->parts = carve(c, f->parts_max, ATTEND_PART_FLOATS(h->head_dim) * sizeof(float));
+    for (int i = 0; i < 2; i++) {
+        f->plans[i].tasks = carve(c, runs + f->parts_max, sizeof *f->plans[i].tasks);
+        f->plans[i].splits = carve(c, runs, sizeof *f->plans[i].splits);
+    }
+}
+
 /* Run twice, to measure and to place, so the two can't disagree. */
 static size_t lay_out(struct forward *f, char *base)
 {
@@ -111,7 +129,7 @@ static size_t lay_out(struct forward *f, char *base)
     f->attended = carve(&c, rows * query, sizeof *f->attended);
     f->gated = carve(&c, rows * h->ffn, sizeof *f->gated);
     f->rows_of = carve(&c, rows, sizeof *f->rows_of);
-    f->tasks = carve(&c, rows * h->kv_heads, sizeof *f->tasks);
+    lay_out_attention(f, &c);
     carve_acts(&c, &f->acts_hidden, h->hidden, rows, f->normed);
     carve_acts(&c, &f->acts_attended, query, rows, f->attended);
     carve_acts(&c, &f->acts_gated, h->ffn, rows, f->gated);

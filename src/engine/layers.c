@@ -9,25 +9,6 @@
 
 #include "engine/work.h"
 
-/* ---- attention's plan ---- */
-
-static void plan_attend(struct forward *f)
-{
-    const uint32_t group = f->hparams->heads / f->hparams->kv_heads;
-    const uint32_t rows_max = ATTEND_ROWS_MAX / group;
-    uint32_t end;
-
-    f->tasks_n = 0;
-    for (uint32_t row = 0; row < f->rows; row = end) {
-        const struct kv_table *table = f->batch[f->rows_of[row]].table;
-        end = row + 1;
-        while (end < f->rows && end < row + rows_max && f->batch[f->rows_of[end]].table == table)
-            end++;
-        for (uint32_t head = 0; head < f->hparams->kv_heads; head++)
-            f->tasks[f->tasks_n++] = (struct attend_task){head, row, end - row};
-    }
-}
-
 /* ---- the pieces ---- */
 
 static void multiply_by(float *x, size_t n, float scale)
@@ -57,7 +38,7 @@ static void embed_rows(struct forward *f, const void *argument, uint32_t begin, 
 static void embed(struct forward *f)
 {
     for_rows(f, embed_rows, NULL);
-    plan_attend(f);
+    layers_plan_attention(f);
 }
 
 static void norm_rows(struct forward *f, const void *weight, uint32_t begin, uint32_t end)
@@ -237,65 +218,8 @@ static bool keep_wanted(struct forward *f)
         f->rows_of[kept++] = f->rows_of[r];
     }
     f->rows = kept;
-    plan_attend(f);
+    layers_plan_attention(f);
     return kept > 0;
-}
-
-struct attend_job {
-    struct forward *f;
-    const struct layer_weights *w;
-    uint32_t layer;
-};
-
-/* The first position that a row at `position` sees in this layer. */
-static uint32_t first_seen(const struct hparams *h, uint32_t layer, uint32_t position)
-{
-    return h->kinds[layer].windowed && position >= h->window ? position + 1 - h->window : 0;
-}
-
-static void attend_task(void *context, size_t task, unsigned thread)
-{
-    const struct attend_job *job = context;
-    struct forward *f = job->f;
-    const struct hparams *h = f->hparams;
-    const uint32_t n = h->head_dim, group = h->heads / h->kv_heads;
-    const struct attend_task *t = &f->tasks[f->tasks_n - 1 - task];     /* the longest first */
-    const struct batch_row *begin = &f->batch[f->rows_of[t->row]];
-    const uint32_t longest = f->batch[f->rows_of[t->row + t->rows - 1]].position + 1;
-    struct thread_scratch *own = &f->threads[thread];
-    const float *q[ATTEND_ROWS_MAX];
-    float *out[ATTEND_ROWS_MAX], sinks[ATTEND_ROWS_MAX];
-    uint32_t first[ATTEND_ROWS_MAX], visible[ATTEND_ROWS_MAX], rows = 0;
-
-    for (uint32_t p = first_seen(h, job->layer, begin->position) / KV_PAGE; p * KV_PAGE < longest;
-         p++) {
-        own->k[p] = kv_page_k(f->cache, begin->table->pages[p], job->layer, t->kv_head);
-        own->v[p] = kv_page_v(f->cache, begin->table->pages[p], job->layer, t->kv_head);
-    }
-    for (uint32_t r = t->row; r < t->row + t->rows; r++)
-        for (uint32_t i = 0; i < group; i++, rows++) {
-            const uint32_t head = t->kv_head * group + i;
-            const uint32_t position = f->batch[f->rows_of[r]].position;
-            const size_t at = ((size_t)r * h->heads + head) * n;
-            q[rows] = f->q + at;
-            out[rows] = f->attended + at;
-            first[rows] = first_seen(h, job->layer, position);
-            visible[rows] = position + 1;
-            sinks[rows] = job->w->sinks ? job->w->sinks[head] : 0;
-        }
-    f->kernels->attend(&(struct attend){
-        .rows = rows, .head_dim = n, .q = q, .out = out, .first = first, .visible = visible,
-        .k = own->k, .v = own->v, .scale = h->attention_scale, .softcap = h->attention_softcap,
-        .sinks = job->w->sinks ? sinks : NULL, .scratch = own->attend,
-    });
-}
-
-/* attended = softmax(q . k) . v over what each row sees of its sequence so far. */
-static void attend_all(struct forward *f, const struct layer_weights *w, uint32_t layer)
-{
-    struct attend_job job = {f, w, layer};
-
-    parallel_for(f->pool, f->tasks_n, attend_task, &job);
 }
 
 struct matmul_job {
@@ -436,7 +360,7 @@ void layers_decoder(struct forward *f)
         project_qkv(f, layer, i);
         if (i == last && !keep_wanted(f))
             return;                             /* a prefill chunk that is not the last one */
-        attend_all(f, layer, i);
+        layers_attention(f, layer, i);
         add_attended(f, layer);
 
         norm_stream(f, layer->ffn_norm);

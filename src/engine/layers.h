@@ -24,9 +24,28 @@ struct thread_scratch {
     const uint16_t **k, **v;    /* [pages_max]: a sequence's pages, for one layer and KV head */
 };
 
-/* A KV head, with all the heads that share it, and a run of rows of one sequence. */
+/* A KV head, with all the heads that share it, and a run of rows of one sequence: all that they see,
+ * or one part of it. */
 struct attend_task {
     uint32_t kv_head, row, rows;
+    uint32_t part;              /* of ATTEND_PART positions; ATTEND_WHOLE: all */
+    size_t at;                  /* of a part: where in struct attend_plan.parts its rows' sums go */
+    uint64_t cost;              /* pairs of a row and a position */
+};
+
+enum { ATTEND_WHOLE = UINT32_MAX };
+
+/* A run of which each part is a task: then those are merged. */
+struct attend_split {
+    uint32_t kv_head, row, rows, part;  /* part: the first */
+    size_t at;
+};
+
+struct attend_plan {
+    struct attend_task *tasks;  /* [tasks_n], the longest first */
+    struct attend_split *splits;        /* [splits_n] */
+    uint32_t tasks_n, splits_n;
+    size_t parts_n;             /* of all splits' parts and rows */
 };
 
 /* The rows that one expert has to do: places [begin, begin + n) of the lists in struct experts. */
@@ -73,14 +92,19 @@ struct forward {
     const struct batch_row *batch;      /* [rows], at the step's beginning */
     uint32_t *rows_of;          /* [rows] -> index in batch; not all of them in the last layer */
     uint32_t rows;
-    struct attend_task *tasks;  /* [tasks_n] */
-    uint32_t tasks_n;
+    struct attend_plan plans[2];        /* of layers without a window and with one */
+    float *parts;               /* [parts_max][ATTEND_PART_FLOATS(head_dim)] */
+    size_t parts_max;
 };
 
 /* A whole pass: keys and values of all the step's rows into their pages, and the wanted logits. What
  * a model has of the optional (biases, norms before and after, windows, caps, experts) is in its
  * hparams and weights. */
 void layers_decoder(struct forward *f);
+/* attended = softmax(q . k) . v over what each row sees of its sequence so far; planned once for all
+ * layers of a step, and again when there are fewer rows: attention.c. */
+void layers_plan_attention(struct forward *f);
+void layers_attention(struct forward *f, const struct layer_weights *w, uint32_t layer);
 /* The feed-forward of one layer by the experts that each row's router chooses: experts.c. */
 void layers_experts(struct forward *f, const struct layer_weights *w);
 

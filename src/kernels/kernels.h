@@ -35,7 +35,7 @@ enum {
     KV_PAGE = 64,               /* positions in a page of keys or of values */
     HEAD_DIM_MAX = 256,
     ATTEND_ROWS_MAX = 64,       /* query rows of one attend call */
-    ATTEND_PART = 512,          /* positions whose softmax is taken by itself: whole pages */
+    ATTEND_PART = 256,          /* positions whose softmax is taken by itself: whole pages */
     MATMUL_ROWS = 24,           /* row ranges of matmul are best multiples of this */
 };
 
