@@ -10,7 +10,7 @@ SECONDS_EACH ?= 60
 MESON   := meson setup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run model release test check docs asan tsan fuzz bench bench-serve bench-load bench-mlx bench-accuracy models fmt clean FORCE
+.PHONY: help setup setup-test run model release test check docs asan tsan fuzz bench bench-serve bench-speculate bench-load bench-mlx bench-accuracy models fmt clean FORCE
 
 help:
 	@echo 'make run      get what is lacking, build, fetch the default model, serve (ARGS="--port 8080")'
@@ -26,6 +26,7 @@ help:
 	@echo 'make bench-mlx   the same against mlx-lm (gets it first)'
 	@echo 'make bench-serve alternating rounds against llama-server (builds it first): what clients wait for'
 	@echo 'make bench-accuracy  how far from float32 ours and llama.cpp are: real text, many random ones'
+	@echo 'make bench-speculate  decode speed with speculation and without, and that the text is the same'
 	@echo 'make bench-load  how soon a 2.1 GB MLX folder of random weights is ready (makes it first)'
 	@echo 'make models   table: every kind of model in every container against its reference'
 	@echo 'make docs     option tables out of the program'
@@ -100,6 +101,9 @@ bench: $(PROGRAM) $(MODEL) .deps/system-run+bench build/bench/build.ninja
 	@bench/setup
 	@ninja -C build/bench tests/kernels/check_kernels | tail -n 1
 	@.venv-bench/bin/python bench/bench.py $(BENCH) $(ARGS)
+
+bench-speculate: $(PROGRAM) $(MODEL)
+	@python3 bench/speculate.py $(PROGRAM) $(MODEL) $(ARGS)
 
 bench-mlx: $(PROGRAM) $(MODEL) build/bench/build.ninja
 	@bench/setup mlx

@@ -346,7 +346,7 @@ static void guessing(const char *model, const char *cpu, struct sampling samplin
         assert_same_text(&guessed[i], &plain[i]);
         assert_int_equal(plain[i].result.drafted_tokens, 0);
     }
-    assert_true(stats.drafted_tokens > stats.accepted_tokens);
+    assert_true(stats.drafted_tokens >= stats.accepted_tokens);
     assert_true(stats.accepted_tokens > 0);
     free(plain);
     free(guessed);
@@ -357,9 +357,9 @@ static void test_guessing_makes_no_difference(void **state)
     const struct sampling greedy = {.temperature = 0, .top_p = 1};
     const struct sampling warm = {.temperature = 0.4f, .top_p = 1, .seed = 5};
 
-    guessing("llama_tied/q4_1", "scalar", warm);
-    guessing("gemma2/f16", "scalar", greedy);   /* windows */
-    guessing("phi3_longrope_s/f16", "scalar", greedy);
+    guessing("llama_tied/q4_1", NULL, warm);
+    guessing("gemma2/f16", NULL, greedy);   /* windows */
+    guessing("phi3_longrope_s/q4_0", NULL, greedy);
 }
 
 static void test_prefix_is_found(void **state)
