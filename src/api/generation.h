@@ -27,6 +27,11 @@ struct reuse {
     uint32_t diverged_at;               /* the first token unlike what was cached, or all that was found */
 };
 
+/* How an answer was decoded: steps after the first token, tokens guessed in them, and guessed right. */
+struct decoding {
+    uint32_t steps, drafted, accepted;
+};
+
 enum gen_event_type {
     GEN_STARTED, GEN_BLOCK_START, GEN_DELTA, GEN_BLOCK_STOP, GEN_DONE, GEN_FAILED
 };
@@ -42,6 +47,7 @@ struct gen_event {
      * engine has looked for its beginning: then all is input); DONE: all, and final. */
     struct usage usage;
     struct reuse reuse;                 /* STARTED, DONE */
+    struct decoding decoding;           /* DONE */
     struct str diverged;                /* DONE: the text around diverged_at, for --trace only */
     struct str prompt;                  /* STARTED: the text the model sees, for --trace only */
     struct err error;                   /* FAILED */

@@ -401,6 +401,8 @@ static void finish(struct generation *generation, const struct piece *piece)
     done.usage = usage_of(generation->marks, generation->marks_n, &result->start);
     done.usage.output_tokens = result->output_tokens;
     done.reuse = generation->reuse;
+    done.decoding = (struct decoding){result->decode_steps, result->drafted_tokens,
+                                      result->accepted_tokens};
     done.diverged = generation->around;
     if (generation->cancelled || result->end == SEQUENCE_FAILED)
         generation_fail(generation, &result->error);

@@ -250,9 +250,10 @@ static void log_exchange(const struct exchange *ex)
                  ex->reuse.memory, ex->reuse.disk, ex->reuse.computed, ex->reuse.diverged_at);
     log_event(LOG_INFO, "request",
               "method=%s path=%s status=%d id=%s ms=%.1f stream=%d abandoned=%d input_tokens=%u "
-              "output_tokens=%u%s model=%s",
+              "output_tokens=%u decode_steps=%u drafted_tokens=%u accepted_tokens=%u%s model=%s",
               head ? head->method_name : "-", path, ex->status, ex->id_text, ms, ex->streaming,
-              ex->gone && !ex->ended, ex->input_tokens, ex->output_tokens, reuse, model);
+              ex->gone && !ex->ended, ex->input_tokens, ex->output_tokens,
+              ex->decoding.steps, ex->decoding.drafted, ex->decoding.accepted, reuse, model);
 }
 
 void exchange_settle(struct exchange *ex)

@@ -70,6 +70,7 @@ struct exchange {
     uint64_t sent_ms, event_ms;                 /* loop time: last byte; last event but ping */
     uint32_t input_tokens, output_tokens;
     struct reuse reuse;                         /* of the prompt, as far as it is known */
+    struct decoding decoding;                   /* of a whole answer */
 };
 
 struct exchange *exchange_new(struct server *server, struct connection *connection,

@@ -359,7 +359,6 @@ static void test_guessing_makes_no_difference(void **state)
 
     guessing("llama_tied/q4_1", NULL, warm);
     guessing("gemma2/f16", NULL, greedy);   /* windows */
-    guessing("phi3_longrope_s/q4_0", NULL, greedy);
 }
 
 static void test_prefix_is_found(void **state)

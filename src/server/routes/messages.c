@@ -155,6 +155,7 @@ static void on_event(void *context, const struct gen_event *event)
                            usage->cache_creation_1h;
         ex->output_tokens = usage->output_tokens;
         ex->reuse = event->reuse;
+        ex->decoding = event->decoding;
     }
     if (event->type == GEN_DONE || event->type == GEN_FAILED)
         ex->generation = NULL;                  /* dead from here on */
