@@ -2,8 +2,8 @@
  * much scratch the kernels ask for.
  *
  * Few columns (decode) stand one after another, so that a row's weights meet a column's numbers in
- * the order of the file. Many columns alternate in panels of 8 or 16: then one vector of
- * activations holds 4 numbers of each of 8 (16) columns, a weight kernel broadcasts 4 weights to
+ * the order of the file. Many columns alternate in panels of 16: then one vector of
+ * activations holds 4 numbers of each of several columns, a weight kernel broadcasts 4 weights to
  * all of them, and no lane ever needs adding to its neighbour. */
 #ifndef PENSIEVE_KERNELS_ACTS_H
 #define PENSIEVE_KERNELS_ACTS_H
@@ -14,7 +14,7 @@
 #include "kernels/kernels.h"
 
 enum {
-    ACT_PLAIN_MAX = 4,          /* up to so many columns stand one after another */
+    ACT_PLAIN_MAX = 8,          /* up to so many columns stand one after another */
     ACT_LANES_MAX = 16,
     ACT_QUAD = 4,               /* numbers of one column side by side in a panel */
     ACT_RUN = 64,               /* groups that are added up before they meet those before them, */
@@ -25,14 +25,21 @@ enum {
 enum {
     MATMUL_SCRATCH_BYTES = MATMUL_ROWS * 4096,
     ATTEND_LANES_MAX = 16,      /* floats of the widest vector */
+    PLAIN_CHUNK = 256,          /* numbers; and what they take with their scales and sums: */
+    PLAIN_CHUNK_BYTES = PLAIN_CHUNK + 2 * PLAIN_CHUNK / ACT_GROUP * (int)sizeof(float),
 };
+
+static inline size_t plain_chunks(size_t k)
+{
+    return (k + PLAIN_CHUNK - 1) / PLAIN_CHUNK;
+}
 
 /* Below this a group is all zero: 127 / amax must stay finite. */
 #define ACT_TINY 1e-30f
 
 static inline size_t acts_lanes(size_t columns)
 {
-    return columns <= ACT_PLAIN_MAX ? 1 : columns <= 8 ? 8 : ACT_LANES_MAX;
+    return columns <= ACT_PLAIN_MAX ? 1 : ACT_LANES_MAX;
 }
 
 /* Of a run of so many groups, how many belong to a total; and the first one's place, where those of

@@ -43,11 +43,12 @@ static inline void settle(__m256i *sums, size_t n)
         __asm__("" : "+x"(sums[i]));
 }
 
+enum { TILE_ROWS = 3, R = TILE_ROWS, V = 2 };   /* 3 rows by 2 vectors of 8 columns */
+
 /* Takes one group's sums into the totals. */
 __attribute__((always_inline)) static inline void
 tile_scale(__m256 *total, const __m256i *sums, const struct row_panel *rows, size_t row,
-           const struct column_panel *x, size_t g, const enum kind kind, const size_t R,
-           const size_t V)
+           const struct column_panel *x, size_t g, const enum kind kind)
 {
     for (size_t v = 0; v < V; v++) {
         const size_t at = (g * V + v) * 8;
@@ -68,15 +69,13 @@ tile_scale(__m256 *total, const __m256i *sums, const struct row_panel *rows, siz
     }
 }
 
-/* One group's products with unsigned weights: R rows by V vectors of 8 columns. They gather in 16
- * bits for as many steps as their kind allows and then in 32; where 16 numbers have a scale,
+/* One group's products with unsigned weights. They gather in 16 bits for as many steps as their kind allows and then in 32; where 16 numbers have a scale,
  * widening multiplies with it. */
 __attribute__((always_inline)) static inline void
 group_unsigned(__m256i *wide, const struct row_panel *rows, size_t row, size_t stride,
-               const struct column_panel *x, size_t g, const enum kind kind, const size_t R,
-               const size_t V)
+               const struct column_panel *x, size_t g, const enum kind kind)
 {
-    const size_t quads = ACT_GROUP / ACT_QUAD, lanes = V * 8;
+    const size_t quads = ACT_GROUP / ACT_QUAD, lanes = ACT_LANES_MAX;
     const size_t steps = kind == KIND_BITS4 ? quads : kind == KIND_BITS5 ? 4 : 2;
     const bool sixteens = kind == KIND_SIXTEENS || kind == KIND_SIXTEENS_M;
     const uint8_t *n = rows->n + row * stride + g * ACT_GROUP;
@@ -88,7 +87,7 @@ group_unsigned(__m256i *wide, const struct row_panel *rows, size_t row, size_t s
                                         : _mm256_setzero_si256();
     }
     for (size_t step = 0; step < quads; step += steps) {
-        __m256i sums[6];
+        __m256i sums[R * V];
         for (size_t j = 0; j < R * V; j++)
             sums[j] = _mm256_setzero_si256();
         for (size_t i = 0; i < steps; i++, n += ACT_QUAD, q += lanes * ACT_QUAD) {
@@ -115,9 +114,9 @@ group_unsigned(__m256i *wide, const struct row_panel *rows, size_t row, size_t s
 /* The same of 8-bit weights: their sign goes over to the activation, which is never -128. */
 __attribute__((always_inline)) static inline void
 group_bytes(__m256i *sums, const struct row_panel *rows, size_t row, size_t stride,
-            const struct column_panel *x, size_t g, const size_t R, const size_t V)
+            const struct column_panel *x, size_t g)
 {
-    const size_t lanes = V * 8;
+    const size_t lanes = ACT_LANES_MAX;
     const uint8_t *n = rows->n + row * stride + g * ACT_GROUP;
     const int8_t *q = x->q + g * ACT_GROUP * lanes;
     for (size_t j = 0; j < R * V; j++)
@@ -136,22 +135,22 @@ group_bytes(__m256i *sums, const struct row_panel *rows, size_t row, size_t stri
 
 __attribute__((always_inline)) static inline void
 tile(struct row_panel *rows, size_t row, const struct column_panel *x, size_t groups,
-     const enum kind kind, const size_t R, const size_t V)
+     const enum kind kind)
 {
     const size_t stride = groups * ACT_GROUP;
-    __m256 run[ACT_TOTALS * 6];
+    __m256 run[ACT_TOTALS * R * V];
     for (size_t t = 0, g = 0; t < ACT_TOTALS; t++) {
         const size_t end = g + run_length(groups, t);
-        __m256 total[6];
+        __m256 total[R * V];
         for (size_t j = 0; j < R * V; j++)
             total[j] = _mm256_setzero_ps();
         for (; g < end; g++) {
-            __m256i sums[6];
+            __m256i sums[R * V];
             if (kind == KIND_BYTES || kind == KIND_BYTES_M)
-                group_bytes(sums, rows, row, stride, x, g, R, V);
+                group_bytes(sums, rows, row, stride, x, g);
             else
-                group_unsigned(sums, rows, row, stride, x, g, kind, R, V);
-            tile_scale(total, sums, rows, row, x, g, kind, R, V);
+                group_unsigned(sums, rows, row, stride, x, g, kind);
+            tile_scale(total, sums, rows, row, x, g, kind);
         }
         for (size_t j = 0; j < R * V; j++)
             run[t * R * V + j] = total[j];
@@ -160,42 +159,37 @@ tile(struct row_panel *rows, size_t row, const struct column_panel *x, size_t gr
         _mm256_storeu_ps(&rows->tile[row + j / V][j % V * 8], run_sum(run + j, R * V));
 }
 
-#define TILES(name, kind)                                                                       \
-    static void tile8_##name(struct row_panel *rows, size_t row, const struct column_panel *x,  \
-                             size_t groups)                                                     \
+#define TILE(name, kind)                                                                        \
+    static void tile_##name(struct row_panel *rows, size_t row, const struct column_panel *x,   \
+                            size_t groups)                                                      \
     {                                                                                           \
-        tile(rows, row, x, groups, kind, 6, 1);                                                 \
-    }                                                                                           \
-    static void tile16_##name(struct row_panel *rows, size_t row, const struct column_panel *x, \
-                              size_t groups)                                                    \
-    {                                                                                           \
-        tile(rows, row, x, groups, kind, 3, 2);                                                 \
+        tile(rows, row, x, groups, kind);                                                       \
     }
-TILES(bits4, KIND_BITS4)
-TILES(bits5, KIND_BITS5)
-TILES(bits6, KIND_BITS6)
-TILES(bytes, KIND_BYTES)
-TILES(bytes_m, KIND_BYTES_M)
-TILES(sixteens, KIND_SIXTEENS)
-TILES(sixteens_m, KIND_SIXTEENS_M)
+TILE(bits4, KIND_BITS4)
+TILE(bits5, KIND_BITS5)
+TILE(bits6, KIND_BITS6)
+TILE(bytes, KIND_BYTES)
+TILE(bytes_m, KIND_BYTES_M)
+TILE(sixteens, KIND_SIXTEENS)
+TILE(sixteens_m, KIND_SIXTEENS_M)
 
-static const struct gemm_tiles tiles_of[KINDS] = {
-    [KIND_BITS4] = {tile8_bits4, tile16_bits4, 6, 3},
-    [KIND_BITS5] = {tile8_bits5, tile16_bits5, 6, 3},
-    [KIND_BITS6] = {tile8_bits6, tile16_bits6, 6, 3},
-    [KIND_BYTES] = {tile8_bytes, tile16_bytes, 6, 3},
-    [KIND_BYTES_M] = {tile8_bytes_m, tile16_bytes_m, 6, 3},
-    [KIND_SIXTEENS] = {tile8_sixteens, tile16_sixteens, 6, 3},
-    [KIND_SIXTEENS_M] = {tile8_sixteens_m, tile16_sixteens_m, 6, 3},
+static const struct gemm_tile tiles[KINDS] = {
+    [KIND_BITS4] = {tile_bits4, TILE_ROWS},
+    [KIND_BITS5] = {tile_bits5, TILE_ROWS},
+    [KIND_BITS6] = {tile_bits6, TILE_ROWS},
+    [KIND_BYTES] = {tile_bytes, TILE_ROWS},
+    [KIND_BYTES_M] = {tile_bytes_m, TILE_ROWS},
+    [KIND_SIXTEENS] = {tile_sixteens, TILE_ROWS},
+    [KIND_SIXTEENS_M] = {tile_sixteens_m, TILE_ROWS},
 };
 
 static void matmul_groups(float *out, size_t out_stride, const struct matrix *w,
                           const struct acts *x, size_t row_begin, size_t row_end, void *scratch)
 {
     if (x->columns <= ACT_PLAIN_MAX)
-        plains[w->quant](out, out_stride, w, x, row_begin, row_end);
+        plain_matmul(out, out_stride, w, x, row_begin, row_end, scratch);
     else
-        gemm_run(out, out_stride, w, x, row_begin, row_end, scratch, tiles_of);
+        gemm_run(out, out_stride, w, x, row_begin, row_end, scratch, tiles);
 }
 
 const struct kernels kernels_avx2 = {

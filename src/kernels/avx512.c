@@ -20,7 +20,10 @@ static inline __m256i dot_add(__m256i sums, __m256i u, __m256i s)
 
 #include "kernels/body_x86.h"
 
-enum { TILE_ROWS = 12 };        /* 12 integer and 12 float sums of 32 registers */
+enum {
+    TILE_ROWS = 12,             /* 12 integer and 12 float sums of 32 registers */
+    STEP = ACT_LANES_MAX * ACT_QUAD,
+};
 
 static inline __m512i load_quad(const void *at)
 {
@@ -29,40 +32,26 @@ static inline __m512i load_quad(const void *at)
     return _mm512_set1_epi32(quad);
 }
 
-/* 16 columns, or 8 of a panel that has no more; the rest is zero. */
-__attribute__((always_inline)) static inline __m512i load_columns(const void *at, bool half)
-{
-    return half ? _mm512_inserti64x4(_mm512_setzero_si512(),
-                                     _mm256_loadu_si256((const __m256i *)at), 0)
-                : _mm512_loadu_si512(at);
-}
-
-static inline __m512 load_floats(const float *at, bool half)
-{
-    return _mm512_castsi512_ps(load_columns(at, half));
-}
-
 /* Products of one row's group with its columns. */
 __attribute__((always_inline)) static inline __m512i
-group_dot(__m512i sums, const uint8_t *n, const int8_t *q, size_t step, bool half)
+group_dot(__m512i sums, const uint8_t *n, const int8_t *q)
 {
     for (size_t quad = 0; quad < ACT_GROUP / ACT_QUAD; quad++)
         sums = _mm512_dpbusd_epi32(sums, load_quad(n + quad * ACT_QUAD),
-                                   load_columns(q + quad * step, half));
+                                   _mm512_loadu_si512(q + quad * STEP));
     return sums;
 }
 
 /* Up to 6 bits: the products of two quads fit 16 bits, where the sixteen's own scale is applied. */
 __attribute__((always_inline)) static inline __m512i
-group_dot_sixteens(__m512i sums, const uint8_t *n, const int16_t sub[2][2], const int8_t *q,
-                   size_t step, bool half)
+group_dot_sixteens(__m512i sums, const uint8_t *n, const int16_t sub[2][2], const int8_t *q)
 {
     for (size_t quad = 0; quad < ACT_GROUP / ACT_QUAD; quad += 2) {
         __m512i two =
             _mm512_add_epi16(_mm512_maddubs_epi16(load_quad(n + quad * ACT_QUAD),
-                                                  load_columns(q + quad * step, half)),
-                             _mm512_maddubs_epi16(load_quad(n + quad * ACT_QUAD + ACT_QUAD),
-                                                  load_columns(q + quad * step + step, half)));
+                                                  _mm512_loadu_si512(q + quad * STEP)),
+                             _mm512_maddubs_epi16(load_quad(n + (quad + 1) * ACT_QUAD),
+                                                  _mm512_loadu_si512(q + quad * STEP + STEP)));
         sums = _mm512_dpwssd_epi32(sums, two, load_quad(sub[quad / 4]));
     }
     return sums;
@@ -71,25 +60,25 @@ group_dot_sixteens(__m512i sums, const uint8_t *n, const int16_t sub[2][2], cons
 /* Adds group g's products of TILE_ROWS rows to their totals. */
 __attribute__((always_inline)) static inline void
 group_add(__m512 *total, const struct row_panel *rows, size_t row, size_t stride,
-          const struct column_panel *x, size_t g, const enum kind kind, const bool half)
+          const struct column_panel *x, size_t g, const enum kind kind)
 {
-    const size_t lanes = half ? 8 : 16, step = lanes * ACT_QUAD;
+    const size_t lanes = ACT_LANES_MAX;
     const int8_t *q = x->q + g * ACT_GROUP * lanes;
-    __m512 scale = load_floats(x->scale + g * lanes, half);
-    __m512 sum = load_floats(x->sum + g * lanes, half);
-    __m512i halves = load_columns(x->halves + 2 * g * lanes, half);
+    __m512 scale = _mm512_loadu_ps(x->scale + g * lanes);
+    __m512 sum = _mm512_loadu_ps(x->sum + g * lanes);
+    __m512i halves = _mm512_loadu_si512(x->halves + 2 * g * lanes);
     __m512i offset = _mm512_madd_epi16(halves, _mm512_set1_epi16(-GEMM_Q8_BIAS));
     for (size_t r = 0; r < TILE_ROWS; r++) {
         const uint8_t *n = rows->n + (row + r) * stride + g * ACT_GROUP;
         __m512i sums;
         __m512i fixes = _mm512_madd_epi16(halves, load_quad(rows->fix[row + r][g]));
         if (kind == KIND_BITS6)
-            sums = group_dot(_mm512_setzero_si512(), n, q, step, half);
+            sums = group_dot(_mm512_setzero_si512(), n, q);
         else if (kind == KIND_BYTES || kind == KIND_BYTES_M)
-            sums = group_dot(offset, n, q, step, half);
+            sums = group_dot(offset, n, q);
         else
             sums = group_dot_sixteens(kind == KIND_SIXTEENS ? fixes : _mm512_setzero_si512(), n,
-                                      (const int16_t(*)[2])rows->sub[row + r][g], q, step, half);
+                                      (const int16_t(*)[2])rows->sub[row + r][g], q);
         __m512 d = _mm512_mul_ps(scale, _mm512_set1_ps(rows->d[row + r][g]));
         total[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), d, total[r]);
         if (kind == KIND_SIXTEENS_M)
@@ -101,7 +90,7 @@ group_add(__m512 *total, const struct row_panel *rows, size_t row, size_t stride
 
 __attribute__((always_inline)) static inline void
 tile(struct row_panel *rows, size_t row, const struct column_panel *x, size_t groups,
-     const enum kind kind, const bool half)
+     const enum kind kind)
 {
     __m512 run[ACT_TOTALS * TILE_ROWS];
     for (size_t t = 0, g = 0; t < ACT_TOTALS; t++) {
@@ -110,7 +99,7 @@ tile(struct row_panel *rows, size_t row, const struct column_panel *x, size_t gr
         for (size_t r = 0; r < TILE_ROWS; r++)
             total[r] = _mm512_setzero_ps();
         for (; g < end; g++)
-            group_add(total, rows, row, groups * ACT_GROUP, x, g, kind, half);
+            group_add(total, rows, row, groups * ACT_GROUP, x, g, kind);
         for (size_t r = 0; r < TILE_ROWS; r++)
             run[t * TILE_ROWS + r] = total[r];
     }
@@ -118,40 +107,35 @@ tile(struct row_panel *rows, size_t row, const struct column_panel *x, size_t gr
         _mm512_storeu_ps(rows->tile[row + r], run_sum(run + r, TILE_ROWS));
 }
 
-#define TILES(name, kind)                                                                       \
-    static void tile8_##name(struct row_panel *rows, size_t row, const struct column_panel *x,  \
-                             size_t groups)                                                     \
+#define TILE(name, kind)                                                                        \
+    static void tile_##name(struct row_panel *rows, size_t row, const struct column_panel *x,   \
+                            size_t groups)                                                      \
     {                                                                                           \
-        tile(rows, row, x, groups, kind, true);                                                 \
-    }                                                                                           \
-    static void tile16_##name(struct row_panel *rows, size_t row, const struct column_panel *x, \
-                              size_t groups)                                                    \
-    {                                                                                           \
-        tile(rows, row, x, groups, kind, false);                                                \
+        tile(rows, row, x, groups, kind);                                                       \
     }
-TILES(unsigned, KIND_BITS6)
-TILES(bytes, KIND_BYTES)
-TILES(bytes_m, KIND_BYTES_M)
-TILES(sixteens, KIND_SIXTEENS)
-TILES(sixteens_m, KIND_SIXTEENS_M)
+TILE(unsigned, KIND_BITS6)
+TILE(bytes, KIND_BYTES)
+TILE(bytes_m, KIND_BYTES_M)
+TILE(sixteens, KIND_SIXTEENS)
+TILE(sixteens_m, KIND_SIXTEENS_M)
 
-static const struct gemm_tiles tiles_of[KINDS] = {
-    [KIND_BITS4] = {tile8_unsigned, tile16_unsigned, TILE_ROWS, TILE_ROWS},
-    [KIND_BITS5] = {tile8_unsigned, tile16_unsigned, TILE_ROWS, TILE_ROWS},
-    [KIND_BITS6] = {tile8_unsigned, tile16_unsigned, TILE_ROWS, TILE_ROWS},
-    [KIND_BYTES] = {tile8_bytes, tile16_bytes, TILE_ROWS, TILE_ROWS},
-    [KIND_BYTES_M] = {tile8_bytes_m, tile16_bytes_m, TILE_ROWS, TILE_ROWS},
-    [KIND_SIXTEENS] = {tile8_sixteens, tile16_sixteens, TILE_ROWS, TILE_ROWS},
-    [KIND_SIXTEENS_M] = {tile8_sixteens_m, tile16_sixteens_m, TILE_ROWS, TILE_ROWS},
+static const struct gemm_tile tiles[KINDS] = {
+    [KIND_BITS4] = {tile_unsigned, TILE_ROWS},
+    [KIND_BITS5] = {tile_unsigned, TILE_ROWS},
+    [KIND_BITS6] = {tile_unsigned, TILE_ROWS},
+    [KIND_BYTES] = {tile_bytes, TILE_ROWS},
+    [KIND_BYTES_M] = {tile_bytes_m, TILE_ROWS},
+    [KIND_SIXTEENS] = {tile_sixteens, TILE_ROWS},
+    [KIND_SIXTEENS_M] = {tile_sixteens_m, TILE_ROWS},
 };
 
 static void matmul_groups(float *out, size_t out_stride, const struct matrix *w,
                           const struct acts *x, size_t row_begin, size_t row_end, void *scratch)
 {
     if (x->columns <= ACT_PLAIN_MAX)
-        plains[w->quant](out, out_stride, w, x, row_begin, row_end);
+        plain_matmul(out, out_stride, w, x, row_begin, row_end, scratch);
     else
-        gemm_run(out, out_stride, w, x, row_begin, row_end, scratch, tiles_of);
+        gemm_run(out, out_stride, w, x, row_begin, row_end, scratch, tiles);
 }
 
 const struct kernels kernels_avx512_vnni = {

@@ -401,7 +401,7 @@ static void dequant_panel(float *rows, const struct matrix *w, size_t row, size_
 static void matmul_floats(float *out, size_t out_stride, const struct matrix *w,
                           const struct acts *x, size_t row_begin, size_t row_end, void *scratch)
 {
-    if (x->columns <= ACT_PLAIN_MAX) {
+    if (x->columns <= FLOAT_COLUMNS) {
         if (w->quant == QUANT_F16)
             plain_floats_rows(out, out_stride, w, x, row_begin, row_end, QUANT_F16);
         else if (w->quant == QUANT_BF16)

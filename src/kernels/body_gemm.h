@@ -35,7 +35,6 @@ struct column_panel {
     const int8_t *q;
     const float *scale, *sum;
     const int16_t *halves;
-    size_t lanes;
 };
 
 typedef void tile_fn(struct row_panel *rows, size_t row, const struct column_panel *x,
@@ -44,10 +43,10 @@ typedef void tile_fn(struct row_panel *rows, size_t row, const struct column_pan
 typedef void unpack_fn(struct row_panel *rows, size_t i, const struct matrix *w, size_t r,
                        size_t from, size_t groups);
 
-/* Tiles for panels of 8 and of 16 lanes, of so many rows. */
-struct gemm_tiles {
-    tile_fn *tile8, *tile16;
-    size_t rows8, rows16;
+/* A kind's tile, and how many rows it takes. */
+struct gemm_tile {
+    tile_fn *multiply;
+    size_t rows;
 };
 
 /* The sum of a run: of the totals t[0], t[n], t[2n] and so on. 0 is added to be rid of -0. */
@@ -58,6 +57,19 @@ static inline vf run_sum(const vf *t, size_t n)
     return vf_add(vf_add(even, odd), vf_zero());
 }
 
+/* Where in a row of the panel the chunks' groups stand: group j of the i-th chunk at at[j] + i. */
+struct places {
+    size_t at[CHUNK_GROUPS];
+};
+
+static inline struct places places_of(size_t groups)
+{
+    struct places places;
+    for (size_t j = 0; j < CHUNK_GROUPS; j++)
+        places.at[j] = run_begin(groups, j);
+    return places;
+}
+
 /* w = d*n + m by 32. */
 UNPACK void unpack_groups(struct row_panel *rows, size_t i, const struct matrix *w, size_t r,
                           size_t from, size_t groups, const enum quant quant)
@@ -66,6 +78,7 @@ UNPACK void unpack_groups(struct row_panel *rows, size_t i, const struct matrix 
     const size_t each = scales_bytes(w, quant);
     const enum kind kind = kind_of(quant);
     const bool is_signed = kind == KIND_BYTES || kind == KIND_BYTES_M;
+    const struct places places = places_of(groups);
     struct chunk_copy copy = {0};
     for (size_t g = 0; g < groups; g += CHUNK_GROUPS) {
         size_t n = groups - g < CHUNK_GROUPS ? groups - g : CHUNK_GROUPS;
@@ -75,7 +88,7 @@ UNPACK void unpack_groups(struct row_panel *rows, size_t i, const struct matrix 
         f8_store(d, s.d);
         f8_store(m, s.m);
         for (size_t j = 0; j < n; j++) {
-            size_t place = run_begin(groups, j) + g / CHUNK_GROUPS;
+            const size_t place = places.at[j] + g / CHUNK_GROUPS;
             vb x = numbers(chunk.at, j, quant);
             vb_store(to + place * ACT_GROUP, is_signed ? vb_xor(x, vb_set1(GEMM_Q8_BIAS)) : x);
             rows->d[i][place] = d[j];
@@ -91,6 +104,7 @@ UNPACK void unpack_sixteens(struct row_panel *rows, size_t i, const struct matri
     const uint8_t *block = (const uint8_t *)w->data + r * w->row_bytes +
                            from / CHUNK_GROUPS * chunk_bytes[quant];
     const int middle = sixteens_middle(quant);
+    const struct places places = places_of(groups);
     uint8_t *to = rows->n + i * groups * ACT_GROUP;
     for (size_t g = 0; g < groups; g += CHUNK_GROUPS, block += chunk_bytes[quant]) {
         const struct sixteens s = sixteens(block, quant);
@@ -99,7 +113,7 @@ UNPACK void unpack_sixteens(struct row_panel *rows, size_t i, const struct matri
         memcpy(fix, s.fix, sizeof fix);
         UNROLL
         for (size_t j = 0; j < CHUNK_GROUPS; j++) {
-            size_t place = run_begin(groups, j) + g / CHUNK_GROUPS;
+            const size_t place = places.at[j] + g / CHUNK_GROUPS;
             rows->d[i][place] = s.d;
             rows->m[i][place] = s.m;
             for (size_t h = 0; h < 2; h++) {
@@ -183,10 +197,10 @@ static void tiles_store(float *out, size_t out_stride, const struct row_panel *r
 }
 
 static void gemm_columns(float *out, size_t out_stride, struct row_panel *rows, size_t rows_n,
-                         const struct acts *x, const struct gemm_tiles *tiles, size_t from,
+                         const struct acts *x, const struct gemm_tile *tile, size_t from,
                          size_t groups)
 {
-    size_t lanes = acts_lanes(x->columns);
+    const size_t lanes = ACT_LANES_MAX;
     for (size_t c = 0; c < x->columns; c += lanes) {
         size_t at = acts_group_at(x, lanes, c, from / ACT_GROUP);
         struct column_panel panel = {
@@ -194,36 +208,30 @@ static void gemm_columns(float *out, size_t out_stride, struct row_panel *rows, 
             .scale = x->scale + at,
             .sum = x->sum + at,
             .halves = x->halves + 2 * at,
-            .lanes = lanes,
         };
         size_t columns_n = x->columns - c < lanes ? x->columns - c : lanes;
-        if (lanes == 8) {
-            for (size_t r = 0; r < rows_n; r += tiles->rows8)
-                tiles->tile8(rows, r, &panel, groups);
-        } else {
-            for (size_t r = 0; r < rows_n; r += tiles->rows16)
-                tiles->tile16(rows, r, &panel, groups);
-        }
+        for (size_t r = 0; r < rows_n; r += tile->rows)
+            tile->multiply(rows, r, &panel, groups);
         tiles_store(out + c * out_stride, out_stride, rows, rows_n, columns_n, from > 0);
     }
 }
 
 static void gemm_run(float *out, size_t out_stride, const struct matrix *w, const struct acts *x,
                      size_t row_begin, size_t row_end, void *scratch,
-                     const struct gemm_tiles tiles_of[KINDS])
+                     const struct gemm_tile tiles[KINDS])
 {
     struct row_panel *rows = scratch;
     unpack_fn *unpack = unpacks[w->quant];
-    const struct gemm_tiles *tiles = &tiles_of[kind_of(w->quant)];
+    const struct gemm_tile *tile = &tiles[kind_of(w->quant)];
     for (size_t r = row_begin; r < row_end; r += MATMUL_ROWS) {
         size_t rows_n = row_end - r < MATMUL_ROWS ? row_end - r : MATMUL_ROWS;
         for (size_t from = 0; from < w->cols; from += PANEL_K) {
             size_t groups = (w->cols - from < PANEL_K ? w->cols - from : PANEL_K) / ACT_GROUP;
             for (size_t i = 0; i < rows_n; i++)
                 unpack(rows, i, w, r + i, from / ACT_GROUP, groups);
-            for (size_t i = rows_n; i % tiles->rows8 || i % tiles->rows16; i++)
+            for (size_t i = rows_n; i % tile->rows; i++)
                 unpack_nothing(rows, i, groups);
-            gemm_columns(out + r, out_stride, rows, rows_n, x, tiles, from, groups);
+            gemm_columns(out + r, out_stride, rows, rows_n, x, tile, from, groups);
         }
     }
 }

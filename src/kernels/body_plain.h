@@ -2,102 +2,83 @@
  * the file: one loop for formats with a scale for 32 numbers, one for those with a scale for 16.
  *
  * One column is bound by how fast memory gives the weights, so the work per byte is what counts: a
- * chunk's scales are made at once, its numbers four groups at a time, once for all columns, and the
- * integer sums of its 8 groups come into one vector before they become floats. So the lanes are the
- * totals of a run, and a row's sum has the same bits as body_gemm.h's.
+ * chunk's scales are made at once, its numbers four groups at a time, once for PLAIN_COLUMNS, and
+ * the integer sums of its 8 groups come into one vector before they become floats. So the lanes are
+ * the totals of a run, and a row's sum has the same bits as body_gemm.h's.
  *
  * The file that includes this gives plain_four and w8, vectors of integer sums of 4 groups (not yet
- * complete) and of 8; plain_dots(n, q, kind), and plain_dots_sixteens after 16 numbers each got
- * their scale; plain_eight(low, high); plain_fixes; f8_run_sum. */
+ * complete) and of 8; plain_order(quant), in which order it would have the numbers of two groups,
+ * plain_numbers(n, at, half, quant) to read four groups so, and plain_reorder(to, q, order) to bring
+ * two groups of activations into it, plain_floats8(x, order) for their scales; plain_dots(n, q,
+ * kind, order), plain_eight(low, high, kind, order), and the same of sixteens; plain_fixes;
+ * plain_run_sum. */
 #include "kernels/acts.h"
 #include "kernels/body_unpack.h"
 
-/* One column's activations for a chunk. */
+enum {
+    PLAIN_COLUMNS = 4,          /* at once, */
+    PLAIN_ROWS = 16,            /* and rows that stay in the first cache until all columns had them */
+};
+
+/* One column's activations, from a row's first group on. */
 struct plain_column {
     const int8_t *q;
     const float *scale, *sum;
+    const int16_t *halves;
 };
 
-/* Room for the activations of a row's last groups, where they are fewer than 8. */
-struct plain_copy {
-    int8_t q[CHUNK_GROUPS * ACT_GROUP];
-    float scale[CHUNK_GROUPS], sum[CHUNK_GROUPS];
-};
-
-/* Column c from a group on. */
-static struct plain_column plain_column(const struct acts *x, size_t c, size_t from)
-{
-    const size_t at = c * (x->k_padded / ACT_GROUP) + from;
-    return (struct plain_column){x->q + at * ACT_GROUP, x->scale + at, x->sum + at};
-}
-
-/* The column's last n groups and zeros after them. */
-static struct plain_column plain_column_rest(const struct acts *x, size_t c, size_t from, size_t n,
-                                             struct plain_copy *copy)
-{
-    const struct plain_column column = plain_column(x, c, from);
-    memset(copy, 0, sizeof *copy);
-    memcpy(copy->q, column.q, n * ACT_GROUP);
-    memcpy(copy->scale, column.scale, n * sizeof *copy->scale);
-    memcpy(copy->sum, column.sum, n * sizeof *copy->sum);
-    return (struct plain_column){copy->q, copy->scale, copy->sum};
-}
-
-/* 8 groups of a row. */
+/* 8 groups of a row, the first of which is `from`. */
 UNPACK void plain_chunk(f8 *totals, const struct chunk *chunk, struct scales8 s,
-                        const struct plain_column *x, const enum quant quant, const size_t C)
+                        const struct plain_column *x, size_t from, const enum quant quant,
+                        const size_t C)
 {
-    plain_four fours[ACT_PLAIN_MAX][2];
+    const enum kind kind = kind_of(quant);
+    const enum order order = plain_order(quant);
+    plain_four fours[PLAIN_COLUMNS][2];
+    s.d = plain_floats8(s.d, order);
+    s.m = plain_floats8(s.m, order);
     UNROLL
     for (size_t h = 0; h < 2; h++) {
         vb n[4];
-        UNROLL
-        for (size_t g = 0; g < 4; g++)
-            n[g] = numbers(chunk->at, h * 4 + g, quant);
+        plain_numbers(n, chunk->at, h, quant);
         for (size_t c = 0; c < C; c++)
-            fours[c][h] = plain_dots(n, x[c].q + h * 4 * ACT_GROUP, kind_of(quant));
+            fours[c][h] = plain_dots(n, x[c].q + (from + h * 4) * ACT_GROUP, kind, order);
     }
     for (size_t c = 0; c < C; c++) {
-        f8 sums = w8_floats(plain_eight(fours[c][0], fours[c][1]));
-        totals[c] = f8_fma(sums, f8_mul(s.d, f8_load(x[c].scale)), totals[c]);
-        if (has_m(kind_of(quant)))
-            totals[c] = f8_fma(s.m, f8_load(x[c].sum), totals[c]);
+        f8 sums = w8_floats(plain_eight(fours[c][0], fours[c][1], kind, order));
+        totals[c] = f8_fma(sums, f8_mul(s.d, f8_load(x[c].scale + from)), totals[c]);
+        if (has_m(kind))
+            totals[c] = f8_fma(s.m, f8_load(x[c].sum + from), totals[c]);
     }
 }
 
 /* Ends a run. */
-UNPACK void plain_run(float *sums, f8 *totals, const size_t C)
+UNPACK void plain_run(float *sums, f8 *totals, const enum order order, const size_t C)
 {
     for (size_t c = 0; c < C; c++) {
-        sums[c] += f8_run_sum(totals[c]);
+        sums[c] += plain_run_sum(totals[c], order);
         totals[c] = f8_set1(0);
     }
 }
 
 UNPACK void plain_groups(float *out, size_t out_stride, const struct matrix *w,
-                         const struct acts *x, size_t row_begin, size_t row_end,
+                         const struct plain_column *x, size_t row_begin, size_t row_end,
                          const enum quant quant, const size_t C)
 {
     const size_t groups = w->cols / ACT_GROUP, rest = groups % CHUNK_GROUPS, whole = groups - rest;
     const size_t each = scales_bytes(w, quant);
     struct chunk_copy chunk_copy = {0};
-    struct plain_copy copies[ACT_PLAIN_MAX];
-    struct plain_column columns[ACT_PLAIN_MAX], last[ACT_PLAIN_MAX];
-    for (size_t c = 0; rest && c < C; c++)
-        last[c] = plain_column_rest(x, c, whole, rest, &copies[c]);
     for (size_t r = row_begin; r < row_end; r++) {
-        float sums[ACT_PLAIN_MAX] = {0};
-        f8 totals[ACT_PLAIN_MAX];
+        float sums[PLAIN_COLUMNS] = {0};
+        f8 totals[PLAIN_COLUMNS];
         for (size_t c = 0; c < C; c++)
             totals[c] = f8_set1(0);
         for (size_t from = 0; from < whole; from += CHUNK_GROUPS) {
             const struct chunk chunk = chunk_of(w, r, from, CHUNK_GROUPS, each, quant, &chunk_copy);
             fetch_ahead(chunk.at, chunk_bytes[quant]);
-            for (size_t c = 0; c < C; c++)
-                columns[c] = plain_column(x, c, from);
-            plain_chunk(totals, &chunk, scales(&chunk, w, quant), columns, quant, C);
+            plain_chunk(totals, &chunk, scales(&chunk, w, quant), x, from, quant, C);
             if (from % ACT_RUN == ACT_RUN - CHUNK_GROUPS)
-                plain_run(sums, totals, C);
+                plain_run(sums, totals, plain_order(quant), C);
         }
         if (rest) {
             /* What follows the row gets scales of 0: copied is only where nothing follows. */
@@ -107,40 +88,35 @@ UNPACK void plain_groups(float *out, size_t out_stride, const struct matrix *w,
             struct scales8 s = scales(&chunk, w, quant);
             s.d = f8_first(s.d, rest);
             s.m = f8_first(s.m, rest);
-            plain_chunk(totals, &chunk, s, last, quant, C);
+            plain_chunk(totals, &chunk, s, x, whole, quant, C);
         }
         if (groups % ACT_RUN)
-            plain_run(sums, totals, C);
+            plain_run(sums, totals, plain_order(quant), C);
         for (size_t c = 0; c < C; c++)
             out[c * out_stride + r] = sums[c];
     }
 }
 
 /* A block of 256. */
-UNPACK void plain_block(f8 *totals, const uint8_t *block, const struct acts *x, size_t from,
+UNPACK void plain_block(f8 *totals, const uint8_t *block, const struct plain_column *x, size_t from,
                         const enum quant quant, const size_t C)
 {
-    const size_t groups = x->k_padded / ACT_GROUP;
     const int middle = sixteens_middle(quant);
     const struct sixteens s = sixteens(block, quant);
     const struct plain_subs subs = plain_subs(&s);
-    plain_four fours[ACT_PLAIN_MAX][2];
+    plain_four fours[PLAIN_COLUMNS][2];
     fetch_ahead(block, chunk_bytes[quant]);
     UNROLL
     for (size_t h = 0; h < 2; h++) {
         vb n[4];
-        UNROLL
-        for (size_t g = 0; g < 4; g++)
-            n[g] = numbers(block, h * 4 + g, quant);
+        plain_numbers(n, block, h, quant);
         for (size_t c = 0; c < C; c++)
-            fours[c][h] = plain_dots_sixteens(
-                n, x->q + c * x->k_padded + (from + h * 4) * ACT_GROUP, &subs, h);
+            fours[c][h] = plain_dots_sixteens(n, x[c].q + (from + h * 4) * ACT_GROUP, &subs, h);
     }
     for (size_t c = 0; c < C; c++) {
-        const size_t at = c * groups + from;
-        f8 scale = f8_load(x->scale + at);
-        w8 sums = plain_eight(fours[c][0], fours[c][1]);
-        w8 fixes = plain_fixes(&s, x->halves + 2 * at, middle ? -middle : 1);
+        f8 scale = f8_load(x[c].scale + from);
+        w8 sums = plain_eight(fours[c][0], fours[c][1], kind_of(quant), ORDER_NATURAL);
+        w8 fixes = plain_fixes(&s, x[c].halves + 2 * from, middle ? -middle : 1);
         if (middle)
             sums = w8_add(sums, fixes);
         totals[c] = f8_fma(w8_floats(sums), f8_mul(scale, f8_set1(s.d)), totals[c]);
@@ -150,24 +126,24 @@ UNPACK void plain_block(f8 *totals, const uint8_t *block, const struct acts *x, 
 }
 
 UNPACK void plain_sixteens(float *out, size_t out_stride, const struct matrix *w,
-                           const struct acts *x, size_t row_begin, size_t row_end,
+                           const struct plain_column *x, size_t row_begin, size_t row_end,
                            const enum quant quant, const size_t C)
 {
     const size_t groups = w->cols / ACT_GROUP;
     for (size_t r = row_begin; r < row_end; r++) {
         const uint8_t *block = (const uint8_t *)w->data + r * w->row_bytes;
-        float sums[ACT_PLAIN_MAX] = {0};
-        f8 totals[ACT_PLAIN_MAX];
+        float sums[PLAIN_COLUMNS] = {0};
+        f8 totals[PLAIN_COLUMNS];
         for (size_t c = 0; c < C; c++)
             totals[c] = f8_set1(0);
         for (size_t from = 0; from < groups; from += CHUNK_GROUPS) {
             plain_block(totals, block + from / CHUNK_GROUPS * chunk_bytes[quant], x, from, quant,
                         C);
             if (from % ACT_RUN == ACT_RUN - CHUNK_GROUPS)
-                plain_run(sums, totals, C);
+                plain_run(sums, totals, plain_order(quant), C);
         }
         if (groups % ACT_RUN)
-            plain_run(sums, totals, C);
+            plain_run(sums, totals, plain_order(quant), C);
         for (size_t c = 0; c < C; c++)
             out[c * out_stride + r] = sums[c];
     }
@@ -175,22 +151,25 @@ UNPACK void plain_sixteens(float *out, size_t out_stride, const struct matrix *w
 
 /* A format's function: compiled once for each number of columns, or for all of them at once where
  * the checks that sanitizers add to each copy would take minutes to compile. */
-typedef void plain_fn(float *out, size_t out_stride, const struct matrix *w, const struct acts *x,
-                      size_t row_begin, size_t row_end);
+typedef void plain_fn(float *out, size_t out_stride, const struct matrix *w,
+                      const struct plain_column *x, size_t columns, size_t row_begin,
+                      size_t row_end);
 
 #ifdef KERNELS_SMALL
 #define PLAIN_INSTANCE(loop, quant)                                                             \
     static void plain_##quant(float *out, size_t out_stride, const struct matrix *w,            \
-                              const struct acts *x, size_t row_begin, size_t row_end)           \
+                              const struct plain_column *x, size_t columns, size_t row_begin,   \
+                              size_t row_end)                                                   \
     {                                                                                           \
-        loop(out, out_stride, w, x, row_begin, row_end, QUANT_##quant, x->columns);             \
+        loop(out, out_stride, w, x, row_begin, row_end, QUANT_##quant, columns);                \
     }
 #else
 #define PLAIN_INSTANCE(loop, quant)                                                             \
     static void plain_##quant(float *out, size_t out_stride, const struct matrix *w,            \
-                              const struct acts *x, size_t row_begin, size_t row_end)           \
+                              const struct plain_column *x, size_t columns, size_t row_begin,   \
+                              size_t row_end)                                                   \
     {                                                                                           \
-        switch (x->columns) {                                                                   \
+        switch (columns) {                                                                      \
         case 1: loop(out, out_stride, w, x, row_begin, row_end, QUANT_##quant, 1); break;       \
         case 2: loop(out, out_stride, w, x, row_begin, row_end, QUANT_##quant, 2); break;       \
         case 3: loop(out, out_stride, w, x, row_begin, row_end, QUANT_##quant, 3); break;       \
@@ -230,3 +209,52 @@ static plain_fn *const plains[QUANT_COUNT] = {
     [QUANT_AFFINE_5] = plain_AFFINE_5, [QUANT_AFFINE_6] = plain_AFFINE_6,
     [QUANT_AFFINE_8] = plain_AFFINE_8,
 };
+
+/* A column as the loops want it: where it lies, if it needs nothing; else its numbers in order and
+ * filled up to whole chunks, its scales and sums too, in scratch. */
+static struct plain_column plain_prepare(const struct acts *x, size_t c, const enum order order,
+                                         uint8_t *scratch)
+{
+    const size_t groups = x->k_padded / ACT_GROUP, chunks = plain_chunks(x->k);
+    const struct plain_column column = {
+        x->q + c * x->k_padded, x->scale + c * groups, x->sum + c * groups,
+        x->halves + 2 * c * groups,
+    };
+    if (order == ORDER_NATURAL && groups == chunks * CHUNK_GROUPS)
+        return column;
+    int8_t *q = (int8_t *)scratch + c * chunks * PLAIN_CHUNK_BYTES;
+    float *scale = (float *)(q + chunks * CHUNK_GROUPS * ACT_GROUP);
+    float *sum = scale + chunks * CHUNK_GROUPS;
+    memset(scale, 0, 2 * chunks * CHUNK_GROUPS * sizeof *scale);
+    memcpy(scale, column.scale, groups * sizeof *scale);
+    memcpy(sum, column.sum, groups * sizeof *sum);
+    for (size_t g = 0; g < chunks * CHUNK_GROUPS; g += CHUNK_GROUPS) {
+        f8_store(scale + g, plain_floats8(f8_load(scale + g), order));
+        f8_store(sum + g, plain_floats8(f8_load(sum + g), order));
+    }
+    for (size_t g = 0; g < chunks * CHUNK_GROUPS; g += 2) {
+        int8_t two[2 * ACT_GROUP] = {0};
+        const size_t n = g >= groups ? 0 : groups - g < 2 ? 1 : 2;
+        memcpy(two, column.q + g * ACT_GROUP, n * ACT_GROUP);
+        plain_reorder(q + g * ACT_GROUP, two, order);
+    }
+    return (struct plain_column){q, scale, sum, NULL};
+}
+
+static void plain_matmul(float *out, size_t out_stride, const struct matrix *w,
+                         const struct acts *x, size_t row_begin, size_t row_end, void *scratch)
+{
+    struct plain_column columns[ACT_PLAIN_MAX];
+    for (size_t c = 0; c < x->columns; c++)
+        columns[c] = plain_prepare(x, c, plain_order(w->quant), scratch);
+    /* More rows at once, where no other columns wait for them, are one stream to the prefetcher. */
+    const size_t step = x->columns <= PLAIN_COLUMNS ? row_end - row_begin : PLAIN_ROWS;
+    for (size_t r = row_begin; r < row_end; r += step) {
+        const size_t end = row_end - r < step ? row_end : r + step;
+        for (size_t c = 0; c < x->columns; c += PLAIN_COLUMNS) {
+            const size_t rest = x->columns - c;
+            plains[w->quant](out + c * out_stride, out_stride, w, columns + c,
+                             rest < PLAIN_COLUMNS ? rest : PLAIN_COLUMNS, r, end);
+        }
+    }
+}

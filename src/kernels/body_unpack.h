@@ -159,10 +159,10 @@ UNPACK vb fifth_bits(const uint8_t *at)
 /* mxfp4's curve raised by 12, so that nothing is below 0: 0..24. */
 enum { MXFP4_RAISE = 12 };
 
-UNPACK vb numbers_mxfp4(const uint8_t *at)
+UNPACK vb mxfp4_raised(vb nibbles)
 {
     static const uint8_t raised[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
-    return vb_shuffle(vb_twice(raised), vb_nibbles(at));
+    return vb_shuffle(vb_twice(raised), nibbles);
 }
 
 /* The numbers of group g of the chunk at `at`, unsigned but for q8_0, iq4_nl, iq4_xs and
@@ -178,7 +178,7 @@ UNPACK vb numbers(const uint8_t *at, size_t g, const enum quant quant)
     case QUANT_Q5_1: return vb_or(vb_nibbles(at + g * 24 + 8), fifth_bits(at + g * 24 + 4));
     case QUANT_IQ4_NL:
         return vb_shuffle(vb_twice(group_iq4_curve), vb_nibbles(at + g * 18 + 2));
-    case QUANT_MXFP4: return numbers_mxfp4(at + g * 17 + 1);
+    case QUANT_MXFP4: return mxfp4_raised(vb_nibbles(at + g * 17 + 1));
     case QUANT_Q2_K: return bits_of(at + 16 + g / 4 * 32, quarter, 3);
     case QUANT_Q3_K:
         return vb_or(bits_of(at + 32 + g / 4 * 32, quarter, 3), bits_of(at, bit - 2, 4));
@@ -234,6 +234,14 @@ UNPACK bool has_m(const enum kind kind)
 {
     return kind != KIND_BYTES && kind != KIND_SIXTEENS;
 }
+
+/* How the numbers of two groups a and b may stand, where their bits are not spread out to one group
+ * after the other: that saves bringing each group's together. */
+enum order {
+    ORDER_NATURAL,      /* a, b */
+    ORDER_HALVES,       /* a's first 16, b's first 16; a's last 16, b's last 16 */
+    ORDER_PAIRS,        /* a's even ones, b's even ones; a's odd ones, b's odd ones */
+};
 
 /* ---- scales of 32 numbers each ---- */
 

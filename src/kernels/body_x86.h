@@ -62,7 +62,7 @@ static inline void quantize_group(struct acts *x, size_t lanes, size_t c, size_t
 
 /* ---- the vocabulary of body_plain.h ---- */
 
-/* Sums of 4 groups, those of each in two parts: lanes a b c d, and a b c d again. */
+/* Sums of 4 groups on the way: see plain_eight. */
 typedef __m256i plain_four;
 typedef __m256i w8;
 
@@ -76,18 +76,123 @@ static inline w8 w8_add(w8 a, w8 b)
     return _mm256_add_epi32(a, b);
 }
 
-static inline w8 plain_eight(plain_four low, plain_four high)
+static inline enum order plain_order(const enum quant quant)
 {
-    return _mm256_add_epi32(_mm256_permute2x128_si256(low, high, 0x20),
-                            _mm256_permute2x128_si256(low, high, 0x31));
+    switch (quant) {
+    case QUANT_Q4_0:
+    case QUANT_Q4_1:
+    case QUANT_IQ4_NL:
+    case QUANT_IQ4_XS:
+    case QUANT_MXFP4: return ORDER_HALVES;
+    case QUANT_AFFINE_4: return ORDER_PAIRS;
+    default: return ORDER_NATURAL;
+    }
 }
 
-/* Products of two groups in 16 bits, added until each has 4 numbers in each half. */
+static inline void plain_reorder(int8_t *to, const int8_t *q, const enum order order)
+{
+    const __m128i apart = _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
+    __m256i a = vb_load(q), b = vb_load(q + ACT_GROUP);
+    if (order == ORDER_PAIRS) {
+        a = _mm256_shuffle_epi8(a, _mm256_broadcastsi128_si256(apart));
+        b = _mm256_shuffle_epi8(b, _mm256_broadcastsi128_si256(apart));
+        a = _mm256_permute4x64_epi64(a, 0xd8);
+        b = _mm256_permute4x64_epi64(b, 0xd8);
+    }
+    const bool natural = order == ORDER_NATURAL;
+    vb_store(to, natural ? a : _mm256_permute2x128_si256(a, b, 0x20));
+    vb_store(to + ACT_GROUP, natural ? b : _mm256_permute2x128_si256(a, b, 0x31));
+}
+
+/* The low and the high nibbles of two groups' 16 bytes. */
+__attribute__((always_inline)) static inline void two_nibbles(vb n[2], __m256i x)
+{
+    n[0] = _mm256_and_si256(x, vb_set1(15));
+    n[1] = _mm256_and_si256(_mm256_srli_epi16(x, 4), vb_set1(15));
+}
+
+/* Four groups of a chunk, its first or its last. */
+__attribute__((always_inline)) static inline void
+plain_numbers(vb n[4], const uint8_t *at, const size_t half, const enum quant quant)
+{
+    const size_t each = chunk_bytes[quant] / CHUNK_GROUPS;
+    const uint8_t *from = at + half * 4 * each;
+    const size_t head = quant == QUANT_IQ4_XS ? 8 : quant == QUANT_AFFINE_4 ? 0 : each - 16;
+    switch (plain_order(quant)) {
+    case ORDER_NATURAL:
+        UNROLL
+        for (size_t g = 0; g < 4; g++)
+            n[g] = numbers(at, half * 4 + g, quant);
+        return;
+    case ORDER_PAIRS:
+        two_nibbles(n, vb_load(from));
+        two_nibbles(n + 2, vb_load(from + 32));
+        return;
+    case ORDER_HALVES: break;
+    }
+    if (quant == QUANT_IQ4_XS)
+        from = at + half * 4 * 16;
+    const size_t step = quant == QUANT_IQ4_XS ? 16 : each;
+    two_nibbles(n, vb_load_two(from + head, from + step + head));
+    two_nibbles(n + 2, vb_load_two(from + 2 * step + head, from + 3 * step + head));
+    UNROLL
+    for (size_t g = 0; g < 4; g++) {
+        if (quant == QUANT_MXFP4)
+            n[g] = mxfp4_raised(n[g]);
+        else if (quant == QUANT_IQ4_NL || quant == QUANT_IQ4_XS)
+            n[g] = vb_shuffle(vb_twice(group_iq4_curve), n[g]);
+    }
+}
+
+/* Neighbours of 16 bits added: pairs of x in the lower part of each half, of y in the upper. */
+static inline __m256i fold_words(__m256i x, __m256i y)
+{
+    __m256 a = _mm256_castsi256_ps(x), b = _mm256_castsi256_ps(y);
+    return _mm256_add_epi16(_mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88)),
+                            _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0xdd)));
+}
+
+/* Fours have, in natural order, a b c d in one half and a b c d again in the other, up to 4 bits as
+ * two words each; in another order a a c c and b b d d, up to 4 bits as four words each. In another
+ * order than the natural one the eight come out as 0 2 4 6 1 3 5 7. */
+__attribute__((always_inline)) static inline w8
+plain_eight(plain_four low, plain_four high, const enum kind kind, const enum order order)
+{
+    const __m256i one = _mm256_set1_epi16(1);
+    if (order != ORDER_NATURAL)
+        return kind == KIND_BITS4 ? _mm256_madd_epi16(fold_words(low, high), one)
+                                  : _mm256_hadd_epi32(low, high);
+    __m256i a = _mm256_permute2x128_si256(low, high, 0x20);
+    __m256i b = _mm256_permute2x128_si256(low, high, 0x31);
+    return kind == KIND_BITS4 ? _mm256_madd_epi16(_mm256_add_epi16(a, b), one)
+                              : _mm256_add_epi32(a, b);
+}
+
+/* Floats of 8 groups in the order of their sums. */
+static inline f8 plain_floats8(f8 x, const enum order order)
+{
+    const __m256i at = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
+    return order == ORDER_NATURAL ? x : _mm256_permutevar8x32_ps(x, at);
+}
+
+/* Four words of each half of x, then of y. */
+static inline __m256i fold_fours(__m256i x, __m256i y)
+{
+    return _mm256_add_epi16(_mm256_unpacklo_epi64(x, y), _mm256_unpackhi_epi64(x, y));
+}
+
+/* Products of two groups in 16 bits. */
 static inline __m256i pair_products(const vb n[2], const int8_t *q)
 {
-    __m256i a = _mm256_maddubs_epi16(n[0], vb_load(q));
-    __m256i b = _mm256_maddubs_epi16(n[1], vb_load(q + ACT_GROUP));
-    return _mm256_add_epi16(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+    return fold_fours(_mm256_maddubs_epi16(n[0], vb_load(q)),
+                      _mm256_maddubs_epi16(n[1], vb_load(q + ACT_GROUP)));
+}
+
+/* The same where each of the two vectors has a half of both groups. */
+static inline __m256i half_products(const vb n[2], const int8_t *q)
+{
+    return _mm256_add_epi16(_mm256_maddubs_epi16(n[0], vb_load(q)),
+                            _mm256_maddubs_epi16(n[1], vb_load(q + ACT_GROUP)));
 }
 
 /* Signed bytes times signed bytes: the weight's sign goes over to the activation. */
@@ -96,19 +201,41 @@ static inline __m256i dot_signed(vb w, const int8_t *q)
     return dot_add(_mm256_setzero_si256(), _mm256_abs_epi8(w), _mm256_sign_epi8(vb_load(q), w));
 }
 
-/* Up to 5 bits, the sums of 8 products fit 16 bits again (31 * 127 * 8). */
 __attribute__((always_inline)) static inline plain_four
-plain_dots(const vb n[4], const int8_t *q, const enum kind kind)
+plain_dots_bytes(const vb n[4], const int8_t *q, const enum order order)
+{
+    __m256i dots[4];
+    UNROLL
+    for (size_t g = 0; g < 4; g++)
+        dots[g] = dot_signed(n[g], q + g * ACT_GROUP);
+    if (order == ORDER_NATURAL)
+        return _mm256_hadd_epi32(_mm256_hadd_epi32(dots[0], dots[1]),
+                                 _mm256_hadd_epi32(dots[2], dots[3]));
+    return _mm256_hadd_epi32(_mm256_add_epi32(dots[0], dots[1]),
+                             _mm256_add_epi32(dots[2], dots[3]));
+}
+
+/* Words have room for the sums of 16 products of 4 bits, of 8 of 5 bits (31 * 127 * 8), of 4 of 6
+ * bits. */
+__attribute__((always_inline)) static inline plain_four
+plain_dots(const vb n[4], const int8_t *q, const enum kind kind, const enum order order)
 {
     const __m256i one = _mm256_set1_epi16(1);
     if (kind == KIND_BYTES || kind == KIND_BYTES_M)
-        return _mm256_hadd_epi32(
-            _mm256_hadd_epi32(dot_signed(n[0], q), dot_signed(n[1], q + 32)),
-            _mm256_hadd_epi32(dot_signed(n[2], q + 64), dot_signed(n[3], q + 96)));
-    __m256i a = _mm256_madd_epi16(pair_products(n, q), one);
-    __m256i b = _mm256_madd_epi16(pair_products(n + 2, q + 2 * ACT_GROUP), one);
-    return kind == KIND_BITS6 ? _mm256_hadd_epi32(a, b)
-                              : _mm256_madd_epi16(_mm256_packs_epi32(a, b), one);
+        return plain_dots_bytes(n, q, order);
+    __m256i sums;
+    if (order != ORDER_NATURAL) {
+        sums = fold_fours(half_products(n, q), half_products(n + 2, q + 2 * ACT_GROUP));
+    } else {
+        __m256i a = pair_products(n, q), b = pair_products(n + 2, q + 2 * ACT_GROUP);
+        sums = kind == KIND_BITS6 ? _mm256_hadd_epi32(_mm256_madd_epi16(a, one),
+                                                      _mm256_madd_epi16(b, one))
+                                  : fold_words(a, b);
+    }
+    if (kind == KIND_BITS5)
+        sums = _mm256_madd_epi16(sums, one);
+    __asm__("" : "+x"(sums));   /* one vector now, not later the two that make it */
+    return sums;
 }
 
 /* A block's 16 scales as int16: 0..7 in both halves of the first, 8..15 in those of the second. */
@@ -158,9 +285,12 @@ static inline w8 plain_fixes(const struct sixteens *s, const int16_t *halves, co
 }
 
 /* The same tree as run_sum's. */
-static inline float f8_run_sum(f8 x)
+static inline float plain_run_sum(f8 x, const enum order order)
 {
-    return sse_sum(_mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1))) + 0.0f;
+    __m128 low = _mm256_castps256_ps128(x), high = _mm256_extractf128_ps(x, 1);
+    if (order == ORDER_NATURAL)
+        return sse_sum(_mm_add_ps(low, high)) + 0.0f;
+    return sse_sum(low) + sse_sum(high) + 0.0f;
 }
 
 #include "kernels/body_plain.h"

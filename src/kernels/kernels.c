@@ -159,7 +159,8 @@ void acts_init(struct acts *x, void *storage, size_t k, size_t columns)
 
 size_t matmul_scratch_bytes(size_t k)
 {
-    return MATMUL_SCRATCH_BYTES;
+    const size_t plain = ACT_PLAIN_MAX * plain_chunks(k) * PLAIN_CHUNK_BYTES;
+    return plain > MATMUL_SCRATCH_BYTES ? plain : MATMUL_SCRATCH_BYTES;
 }
 
 size_t attend_scratch_floats(size_t head_dim)

@@ -71,14 +71,15 @@ static inline int32x4_t fix_halves(const int16_t *halves, const int16_t fix[2])
     return vmlal_n_s16(vmull_n_s16(both.val[0], fix[0]), both.val[1], fix[1]);
 }
 
+enum { V = ACT_LANES_MAX / 4 };     /* vectors of columns in a tile */
+
 /* Takes one group's sums into the totals. */
 __attribute__((always_inline)) static inline void
 tile_scale(float32x4_t *total, const int32x4_t *sums, const struct row_panel *rows, size_t row,
-           const struct column_panel *x, size_t g, const enum kind kind, const size_t R,
-           const size_t V)
+           const struct column_panel *x, size_t g, const enum kind kind, const size_t R)
 {
     for (size_t v = 0; v < V; v++) {
-        const size_t at = g * x->lanes + v * 4;
+        const size_t at = g * ACT_LANES_MAX + v * 4;
         float32x4_t scale = vld1q_f32(x->scale + at), sum = vld1q_f32(x->sum + at);
         for (size_t r = 0; r < R; r++) {
             float32x4_t *t = &total[r * V + v];
@@ -99,15 +100,14 @@ tile_scale(float32x4_t *total, const int32x4_t *sums, const struct row_panel *ro
  * the halves of a group meet. */
 __attribute__((always_inline)) static inline void
 group_add(float32x4_t *total, const struct row_panel *rows, size_t row, size_t stride,
-          const struct column_panel *x, size_t g, const enum kind kind, const size_t R,
-          const size_t V)
+          const struct column_panel *x, size_t g, const enum kind kind, const size_t R)
 {
     const bool sixteens = kind == KIND_SIXTEENS || kind == KIND_SIXTEENS_M;
-    const size_t step = x->lanes * ACT_QUAD;
-    const int8_t *q = x->q + g * ACT_GROUP * x->lanes;
+    const size_t step = ACT_LANES_MAX * ACT_QUAD;
+    const int8_t *q = x->q + g * ACT_GROUP * ACT_LANES_MAX;
     int32x4_t sums[12], scaled[12];
     for (size_t j = 0; j < R * V; j++) {
-        const int16_t *halves = x->halves + 2 * (g * x->lanes + j % V * 4);
+        const int16_t *halves = x->halves + 2 * (g * ACT_LANES_MAX + j % V * 4);
         sums[j] = vdupq_n_s32(0);
         scaled[j] = kind == KIND_SIXTEENS ? fix_halves(halves, rows->fix[row + j / V][g])
                                           : vdupq_n_s32(0);
@@ -128,12 +128,12 @@ group_add(float32x4_t *total, const struct row_panel *rows, size_t row, size_t s
             sums[j] = vdupq_n_s32(0);
         }
     }
-    tile_scale(total, sixteens ? scaled : sums, rows, row, x, g, kind, R, V);
+    tile_scale(total, sixteens ? scaled : sums, rows, row, x, g, kind, R);
 }
 
 __attribute__((always_inline)) static inline void
 tile(struct row_panel *rows, size_t row, const struct column_panel *x, size_t groups,
-     const enum kind kind, const size_t R, const size_t V)
+     const enum kind kind, const size_t R)
 {
     float32x4_t run[ACT_TOTALS * 12];
     for (size_t t = 0, g = 0; t < ACT_TOTALS; t++) {
@@ -142,7 +142,7 @@ tile(struct row_panel *rows, size_t row, const struct column_panel *x, size_t gr
         for (size_t j = 0; j < R * V; j++)
             total[j] = vdupq_n_f32(0);
         for (; g < end; g++)
-            group_add(total, rows, row, groups * ACT_GROUP, x, g, kind, R, V);
+            group_add(total, rows, row, groups * ACT_GROUP, x, g, kind, R);
         for (size_t j = 0; j < R * V; j++)
             run[t * R * V + j] = total[j];
     }
@@ -150,30 +150,25 @@ tile(struct row_panel *rows, size_t row, const struct column_panel *x, size_t gr
         vst1q_f32(&rows->tile[row + j / V][j % V * 4], run_sum(run + j, R * V));
 }
 
-#define TILES(name, kind, rows8, rows16)                                                        \
-    static void tile8_##name(struct row_panel *rows, size_t row, const struct column_panel *x,  \
-                             size_t groups)                                                     \
+#define TILE(name, kind, rows_n)                                                                \
+    static void tile_##name(struct row_panel *rows, size_t row, const struct column_panel *x,   \
+                            size_t groups)                                                      \
     {                                                                                           \
-        tile(rows, row, x, groups, kind, rows8, 2);                                             \
-    }                                                                                           \
-    static void tile16_##name(struct row_panel *rows, size_t row, const struct column_panel *x, \
-                              size_t groups)                                                    \
-    {                                                                                           \
-        tile(rows, row, x, groups, kind, rows16, 4);                                            \
+        tile(rows, row, x, groups, kind, rows_n);                                               \
     }
-TILES(bytes, KIND_BYTES, 6, 3)
-TILES(bytes_m, KIND_BYTES_M, 6, 3)
-TILES(sixteens, KIND_SIXTEENS, 4, 2)
-TILES(sixteens_m, KIND_SIXTEENS_M, 4, 2)
+TILE(bytes, KIND_BYTES, 3)
+TILE(bytes_m, KIND_BYTES_M, 3)
+TILE(sixteens, KIND_SIXTEENS, 2)
+TILE(sixteens_m, KIND_SIXTEENS_M, 2)
 
-static const struct gemm_tiles tiles_of[KINDS] = {
-    [KIND_BITS4] = {tile8_bytes_m, tile16_bytes_m, 6, 3},
-    [KIND_BITS5] = {tile8_bytes_m, tile16_bytes_m, 6, 3},
-    [KIND_BITS6] = {tile8_bytes_m, tile16_bytes_m, 6, 3},
-    [KIND_BYTES] = {tile8_bytes, tile16_bytes, 6, 3},
-    [KIND_BYTES_M] = {tile8_bytes_m, tile16_bytes_m, 6, 3},
-    [KIND_SIXTEENS] = {tile8_sixteens, tile16_sixteens, 4, 2},
-    [KIND_SIXTEENS_M] = {tile8_sixteens_m, tile16_sixteens_m, 4, 2},
+static const struct gemm_tile tiles[KINDS] = {
+    [KIND_BITS4] = {tile_bytes_m, 3},
+    [KIND_BITS5] = {tile_bytes_m, 3},
+    [KIND_BITS6] = {tile_bytes_m, 3},
+    [KIND_BYTES] = {tile_bytes, 3},
+    [KIND_BYTES_M] = {tile_bytes_m, 3},
+    [KIND_SIXTEENS] = {tile_sixteens, 2},
+    [KIND_SIXTEENS_M] = {tile_sixteens_m, 2},
 };
 
 /* ---- the vocabulary of body_plain.h ---- */
@@ -191,7 +186,31 @@ static inline w8 w8_add(w8 a, w8 b)
     return (w8){{vaddq_s32(a.val[0], b.val[0]), vaddq_s32(a.val[1], b.val[1])}};
 }
 
-static inline w8 plain_eight(plain_four low, plain_four high)
+/* A group is two vectors of 16 numbers here, so the natural order has nothing to bring together. */
+static inline enum order plain_order(enum quant quant)
+{
+    return ORDER_NATURAL;
+}
+
+static inline f8 plain_floats8(f8 x, enum order order)
+{
+    return x;
+}
+
+static inline void plain_reorder(int8_t *to, const int8_t *q, enum order order)
+{
+    memcpy(to, q, 2 * ACT_GROUP);
+}
+
+__attribute__((always_inline)) static inline void
+plain_numbers(vb n[4], const uint8_t *at, const size_t half, const enum quant quant)
+{
+    UNROLL
+    for (size_t g = 0; g < 4; g++)
+        n[g] = numbers(at, half * 4 + g, quant);
+}
+
+static inline w8 plain_eight(plain_four low, plain_four high, enum kind kind, enum order order)
 {
     return (w8){{low, high}};
 }
@@ -203,7 +222,7 @@ static inline int32x4_t dot_half(int32x4_t sums, uint8x16_t n, const int8_t *q)
 
 /* All products here are of signed bytes, which no unsigned number is too large for. */
 __attribute__((always_inline)) static inline plain_four
-plain_dots(const vb n[4], const int8_t *q, const enum kind kind)
+plain_dots(const vb n[4], const int8_t *q, const enum kind kind, const enum order order)
 {
     int32x4_t dots[4];
     for (size_t g = 0; g < 4; g++) {
@@ -255,7 +274,7 @@ static inline w8 plain_fixes(const struct sixteens *s, const int16_t *halves, co
 }
 
 /* The same tree as run_sum's. */
-static inline float f8_run_sum(f8 x)
+static inline float plain_run_sum(f8 x, enum order order)
 {
     float32x4_t four = vaddq_f32(x.val[0], x.val[1]);
     float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
@@ -268,9 +287,9 @@ static void matmul_groups(float *out, size_t out_stride, const struct matrix *w,
                           const struct acts *x, size_t row_begin, size_t row_end, void *scratch)
 {
     if (x->columns <= ACT_PLAIN_MAX)
-        plains[w->quant](out, out_stride, w, x, row_begin, row_end);
+        plain_matmul(out, out_stride, w, x, row_begin, row_end, scratch);
     else
-        gemm_run(out, out_stride, w, x, row_begin, row_end, scratch, tiles_of);
+        gemm_run(out, out_stride, w, x, row_begin, row_end, scratch, tiles);
 }
 
 #ifdef NEON_DOTPROD
