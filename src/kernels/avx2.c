@@ -69,8 +69,8 @@ tile_scale(__m256 *total, const __m256i *sums, const struct row_panel *rows, siz
     }
 }
 
-/* One group's products with unsigned weights. They gather in 16 bits for as many steps as their kind allows and then in 32; where 16 numbers have a scale,
- * widening multiplies with it. */
+/* One group's products with unsigned weights. They gather in 16 bits for as many steps as their
+ * kind allows and then in 32; where 16 numbers have a scale, widening multiplies with it. */
 __attribute__((always_inline)) static inline void
 group_unsigned(__m256i *wide, const struct row_panel *rows, size_t row, size_t stride,
                const struct column_panel *x, size_t g, const enum kind kind)

@@ -7,17 +7,17 @@
  * the totals of a run, and a row's sum has the same bits as body_gemm.h's.
  *
  * The file that includes this gives plain_four and w8, vectors of integer sums of 4 groups (not yet
- * complete) and of 8; plain_order(quant), in which order it would have the numbers of two groups,
- * plain_numbers(n, at, half, quant) to read four groups so, and plain_reorder(to, q, order) to bring
- * two groups of activations into it, plain_floats8(x, order) for their scales; plain_dots(n, q,
- * kind, order), plain_eight(low, high, kind, order), and the same of sixteens; plain_fixes;
+ * complete) and of 8; plain_order(quant), in which order it would have the numbers of two groups;
+ * plain_numbers(n, at, half, quant) to read four groups so; plain_reorder(to, q, order) to bring
+ * two groups of activations into it, plain_floats8(x, order) their scales; plain_dots(n, q, kind,
+ * order), plain_eight(low, high, kind, order), and the same of sixteens; plain_fixes;
  * plain_run_sum. */
 #include "kernels/acts.h"
 #include "kernels/body_unpack.h"
 
 enum {
     PLAIN_COLUMNS = 4,          /* at once, */
-    PLAIN_ROWS = 16,            /* and rows that stay in the first cache until all columns had them */
+    PLAIN_ROWS = 16,            /* rows that stay in the first cache until all had them */
 };
 
 /* One column's activations, from a row's first group on. */
