@@ -53,8 +53,7 @@ impl Vocab {
         let Some(&end) = ends.first() else { return Err("no token ends a turn".into()) };
         let trie = TokTrie::from(&TokRxInfo::new(words.len() as u32, end), &words).with_eos_tokens(&ends);
         let env: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
-        let slices = llguidance::earley::SlicedBiasComputer::general_slices();
-        let mut factory = ParserFactory::new(&env, InferenceCapabilities::default(), &slices)
+        let mut factory = ParserFactory::new(&env, InferenceCapabilities::default(), &slices())
             .map_err(|error| error.to_string())?;
         factory.quiet();
         *factory.limits_mut() = ParserLimits {
@@ -77,6 +76,13 @@ impl Vocab {
             None => Ok(matcher),
         }
     }
+}
+
+/// Parts of the vocabulary whose masks are known beforehand: tokens that a string takes whatever they
+/// are, if it has room for so many characters (the last: for any number).
+fn slices() -> Vec<String> {
+    let inside = r#"[^"\\\x00-\x1F\x7F]"#;
+    [2, 4, 7, 10, 16, 30].iter().map(|n| format!("{inside}{{1,{n}}}")).chain([format!("{inside}+")]).collect()
 }
 
 fn first_line(text: &str) -> String {
@@ -206,11 +212,14 @@ pub struct Run {
     quotes: Quotes,
 }
 
-/// What ends JSON soonest, tried in this order, outside a string and in one.
-const CLOSERS: [&[u8]; 6] = [b"}", b"]", b"0", b"\"", b":", b","];
-const CLOSERS_INSIDE: [&[u8]; 1] = [b"\""];
-/// A token of a key or of a word that has begun: long ones make fewer, but not of white space.
+/// What ends JSON soonest, tried in this order, outside a string and in one; the last of each are
+/// the beginnings of a value, and what most patterns and lengths take.
+const CLOSERS: [&[u8]; 10] = [b"}", b"]", b"0", b"1", b"\"", b":", b",", b"n", b"{", b"["];
+const CLOSERS_INSIDE: [&[u8]; 4] = [b"\"", b"a", b"0", b"-"];
+/// A token of a word that has begun: long ones make fewer, but not of white space.
 const CLOSING_BYTES_MAX: usize = 16;
+/// Masks are costly where nothing of that fits: a way that needs more of them is not found.
+const CLOSING_MASKS_MAX: usize = 8;
 
 impl Run {
     fn check(&self) -> Result<(), String> {
@@ -238,7 +247,7 @@ impl Run {
         let trie = env.tok_trie();
         let ids = |list: &[&[u8]]| list.iter().filter_map(|bytes| trie.token_id(bytes)).collect::<Vec<u32>>();
         let closers = [ids(&CLOSERS), ids(&CLOSERS_INSIDE)];
-        let (mut out, mut quotes) = (Vec::new(), self.quotes);
+        let (mut out, mut quotes, mut masks) = (Vec::new(), self.quotes, 0);
         loop {
             if matcher.is_stopped() || matcher.is_accepting().ok()? {
                 return Some(out);
@@ -246,19 +255,29 @@ impl Run {
             if out.len() == tokens_max {
                 return None;
             }
-            let token = next_closing(&mut matcher, trie, &closers[usize::from(quotes.inside)])?;
-            matcher.consume_token(token).ok()?;
-            quotes.push(trie.token(token));
-            out.push(token);
+            let forced = matcher.clone().compute_ff_bytes();
+            let tokens = match trie.greedy_tokenize(&forced) {
+                tokens if !tokens.is_empty() => tokens,
+                _ => vec![next_closing(&mut matcher, trie, &closers[usize::from(quotes.inside)], &mut masks)?],
+            };
+            for &token in tokens.iter().take(tokens_max - out.len()) {
+                matcher.consume_token(token).ok()?;
+                quotes.push(trie.token(token));
+                out.push(token);
+            }
         }
     }
 }
 
-fn next_closing(matcher: &mut Matcher, trie: &TokTrie, closers: &[u32]) -> Option<u32> {
+fn next_closing(matcher: &mut Matcher, trie: &TokTrie, closers: &[u32], masks: &mut usize) -> Option<u32> {
     for &token in closers {
         if matcher.validate_tokens(&[token]).ok()? == 1 {
             return Some(token);
         }
+    }
+    *masks += 1;
+    if *masks > CLOSING_MASKS_MAX {
+        return None;
     }
     let mask = matcher.compute_mask().ok()?;
     let mut best: Option<(usize, u32)> = None;

@@ -76,6 +76,27 @@ static bool fail(struct constraint *constraint, struct glue_text *error, struct 
     return false;
 }
 
+/* Of n <= 32 logits those whose bit is set. Most words are 0 or full, or nearly so; the wiping of a
+ * whole word is vector code. */
+static void keep(float *logits, size_t n, uint32_t word)
+{
+    const uint32_t all = n < 32 ? (UINT32_C(1) << n) - 1 : UINT32_MAX;
+    float kept[32];
+
+    word &= all;
+    if (__builtin_popcount(word) > 16) {
+        for (uint32_t gone = all & ~word; gone; gone &= gone - 1)
+            logits[__builtin_ctz(gone)] = -INFINITY;
+        return;
+    }
+    if (word)
+        memcpy(kept, logits, n * sizeof *kept);
+    for (size_t j = 0; j < n; j++)
+        logits[j] = -INFINITY;
+    for (; word; word &= word - 1)
+        logits[__builtin_ctz(word)] = kept[__builtin_ctz(word)];
+}
+
 bool constraint_mask(struct constraint *constraint, float *logits, size_t n, struct err *err)
 {
     struct glue_text error = {0};
@@ -84,14 +105,8 @@ bool constraint_mask(struct constraint *constraint, float *logits, size_t n, str
 
     if (!mask)
         return fail(constraint, &error, err);
-    for (size_t i = 0; i < n; i += 32) {
-        const uint32_t word = i / 32 < words ? mask[i / 32] : 0;
-        const size_t end = n - i < 32 ? n - i : 32;
-        if (word == UINT32_MAX)
-            continue;
-        for (size_t j = 0; j < end; j++)
-            logits[i + j] = word >> j & 1 ? logits[i + j] : -INFINITY;
-    }
+    for (size_t i = 0; i < n; i += 32)
+        keep(logits + i, n - i < 32 ? n - i : 32, i / 32 < words ? mask[i / 32] : 0);
     return true;
 }
 

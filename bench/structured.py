@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+"""structured.py --program P --model M [--schemas N] [--tokens N] [--seed N] [--out FILE] - is every answer what its schema says?
+
+Generates N varied schemas (200), asks a server of its own for an answer to each at temperature 1 (`output_config.format`), and checks
+every answer that ended by itself with the jsonschema package, formats included. Prints how many were whole, how many the tokens ended
+before (--tokens is the bound of each), and any that is not valid. Exit status 1 if one is not. --out: schemas and whole answers as JSON
+lines, which `build/bench/tests/engine/masks` measures masks with.
+"""
+import argparse, collections, concurrent.futures, json, random, re, subprocess, sys, urllib.request
+import jsonschema
+
+WORDS = "name title city note count price level kind items owner tags size color start end url score parent".split()
+PATTERNS = ["^[A-Z]{2}-[0-9]{3}$", "^[a-z]+(_[a-z]+)*$", "^wf_[a-z0-9-]{6,}$", "[0-9]+", "^(red|green|blue)$", "^v\\d+\\.\\d+$"]
+FORMATS = ["date", "date-time", "time", "email", "ipv4", "ipv6", "uuid", "hostname", "uri", "duration"]
+# As the tools of coding agents have them.
+TOOLS = [
+    {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object", "additionalProperties": False,
+     "properties": {"command": {"type": "string", "description": "The command"}, "timeout": {"type": "number", "maximum": 600000},
+                    "run_in_background": {"type": "boolean"}}, "required": ["command"]},
+    {"type": "object", "additionalProperties": False, "required": ["file_path", "old_string", "new_string"],
+     "properties": {"file_path": {"type": "string"}, "old_string": {"type": "string", "minLength": 1},
+                    "new_string": {"type": "string"}, "replace_all": {"type": "boolean", "default": False}}},
+    {"type": "object", "additionalProperties": False, "required": ["questions"], "properties": {"questions": {
+        "type": "array", "minItems": 1, "maxItems": 2, "items": {
+            "type": "object", "additionalProperties": False, "required": ["question", "options", "multi"], "properties": {
+                "question": {"type": "string", "maxLength": 60}, "multi": {"type": "boolean"},
+                "options": {"type": "array", "minItems": 2, "maxItems": 4, "items": {"type": "string", "maxLength": 20}}}}}}},
+    {"type": "object", "properties": {"subject": {"type": "string"}, "status": {"enum": ["pending", "in_progress", "completed"]},
+                                      "metadata": {"type": "object", "propertyNames": {"type": "string"}, "additionalProperties": {}}},
+     "required": ["subject", "status"], "additionalProperties": False},
+]
+
+
+class Schemas:
+    """Random schemas, all of whose keywords a grammar can enforce"""
+
+    def __init__(self, seed): self.random = random.Random(seed)
+
+    def maybe(self, share): return self.random.random() < share
+
+    def text(self):
+        r = self.random
+        return r.choice([
+            lambda: {"type": "string"}, lambda: {"type": "string", "maxLength": r.randint(1, 40)},
+            lambda: {"type": "string", "minLength": (n := r.randint(1, 8)), "maxLength": n + r.randint(0, 20)},
+            lambda: {"type": "string", "pattern": r.choice(PATTERNS)}, lambda: {"type": "string", "format": r.choice(FORMATS)},
+            lambda: {"enum": r.sample(WORDS, r.randint(1, 8))}, lambda: {"const": r.choice(WORDS)}])()
+
+    def number(self):
+        r = self.random
+        out = {"type": r.choice(["integer", "number"])}
+        low = r.randint(-1000, 1000)
+        if self.maybe(0.6): out[r.choice(["minimum", "exclusiveMinimum"])] = low
+        if self.maybe(0.6): out[r.choice(["maximum", "exclusiveMaximum"])] = low + r.randint(2, 2000)
+        if out["type"] == "integer" and len(out) == 1 and self.maybe(0.5): out["multipleOf"] = r.choice([2, 5, 10])
+        return out
+
+    def plain(self):
+        return self.random.choice([self.text, self.text, self.number, lambda: {"type": "boolean"}, lambda: {"type": "null"},
+                                   lambda: {"enum": [1, "two", None, True, 2.5]}, lambda: {"type": ["string", "null"], "maxLength": 9}])()
+
+    def array(self, depth):
+        r = self.random
+        out = {"type": "array", "items": self.any(depth - 1)}
+        if self.maybe(0.5): out["minItems"] = r.randint(0, 3)
+        if self.maybe(0.7): out["maxItems"] = out.get("minItems", 0) + r.randint(0, 3)
+        if self.maybe(0.2): out["prefixItems"] = [self.plain() for _ in range(r.randint(1, 2))]
+        return out
+
+    def object(self, depth):
+        r = self.random
+        names = r.sample(WORDS, r.randint(1, 5))
+        out = {"type": "object", "properties": {name: self.any(depth - 1) for name in names},
+               "required": r.sample(names, r.randint(0, len(names)))}
+        extra = r.choice([False, False, False, None, self.plain()])
+        if extra is not None: out["additionalProperties"] = extra
+        return out
+
+    def any(self, depth):
+        r = self.random
+        if depth <= 0 or self.maybe(0.3): return self.plain()
+        return r.choice([self.array, self.object, self.object, lambda d: {"anyOf": [self.any(d - 1) for _ in range(r.randint(2, 3))]},
+                         lambda d: {"allOf": [{"type": "object", "properties": {"a": self.plain()}, "required": ["a"]},
+                                              {"type": "object", "properties": {"b": self.plain()}, "required": ["b"]}]}])(depth)
+
+    def next(self, i):
+        if i < len(TOOLS): return TOOLS[i]
+        shape = self.any(3)
+        if not self.maybe(0.25): return shape
+        tree = {"type": "object", "properties": {"value": shape, "left": {"anyOf": [{"$ref": "#/$defs/tree"}, {"type": "null"}]}},
+                "required": ["value", "left"], "additionalProperties": False}
+        return {"$ref": "#/$defs/tree", "$defs": {"tree": tree}}
+
+
+class Server:
+    def __init__(self, program, model):
+        self.process = subprocess.Popen([program, "serve", "--model", model, "--port", "0", "--key", "k"], stderr=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True)
+        self.url = re.search(r"http://[0-9.:]+", self.process.stdout.readline())[0]
+
+    def ask(self, schema, tokens):
+        body = {"model": "claude-any", "max_tokens": tokens, "temperature": 1, "messages": [{"role": "user", "content": "Invent an example."}],
+                "output_config": {"format": {"type": "json_schema", "schema": schema}}}
+        request = urllib.request.Request(self.url + "/v1/messages", json.dumps(body).encode(), {
+            "content-type": "application/json", "anthropic-version": "2023-06-01", "x-api-key": "k"})
+        try:
+            with urllib.request.urlopen(request, timeout=300) as answer: return json.load(answer)
+        except urllib.error.HTTPError as error: return json.load(error)
+
+    def stop(self):
+        self.process.terminate()
+        return self.process.communicate()[1]
+
+
+def verdict(schema, answer):
+    """How an answer ended, and what is wrong with it"""
+    if answer["type"] == "error": return "refused", answer["error"]["message"]
+    text = "".join(block["text"] for block in answer["content"])
+    if answer["stop_reason"] != "end_turn": return answer["stop_reason"], None
+    try:
+        jsonschema.validate(json.loads(text), schema, jsonschema.Draft202012Validator, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER)
+    except (ValueError, jsonschema.ValidationError) as error:
+        return "not valid", f"{str(error).splitlines()[0]}\n    {text[:300]}"
+    return "whole", None
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--program", required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--schemas", type=int, default=200)
+    parser.add_argument("--tokens", type=int, default=160)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out")
+    a = parser.parse_args()
+    made = Schemas(a.seed)
+    schemas = [made.next(i) for i in range(a.schemas)]
+    server = Server(a.program, a.model)
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda schema: server.ask(schema, a.tokens), schemas))
+    log = server.stop()
+    verdicts = [verdict(schema, answer) for schema, answer in zip(schemas, answers)]
+    for schema, (how, why) in zip(schemas, verdicts):
+        if why: print(f"{how}: {why}\n    {json.dumps(schema)[:400]}")
+    counts = collections.Counter(how for how, _ in verdicts)
+    print(f"{len(schemas)} schemas:", ", ".join(f"{n} {how}" for how, n in counts.most_common()), f"; loosened: {log.count('schema_loosened')}")
+    if a.out:
+        with open(a.out, "w", encoding="utf-8") as f:
+            for schema, answer, (how, _) in zip(schemas, answers, verdicts):
+                if how == "whole": f.write(json.dumps({"schema": schema, "answer": answer["content"][0]["text"]}) + "\n")
+    return 1 if counts["not valid"] or counts["refused"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
