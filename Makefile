@@ -10,7 +10,7 @@ SECONDS_EACH ?= 60
 MESON   := meson setup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run model release test check docs asan tsan fuzz bench bench-serve bench-speculate bench-load bench-mlx bench-accuracy models fmt clean FORCE
+.PHONY: help setup setup-test run model release test check docs asan tsan fuzz bench bench-serve bench-speculate bench-load bench-mlx bench-accuracy bench-structured models fmt clean FORCE
 
 help:
 	@echo 'make run      get what is lacking, build, fetch the default model, serve (ARGS="--port 8080")'
@@ -27,6 +27,7 @@ help:
 	@echo 'make bench-serve alternating rounds against llama-server (builds it first): what clients wait for'
 	@echo 'make bench-accuracy  how far from float32 ours and llama.cpp are: real text, many random ones'
 	@echo 'make bench-speculate  decode speed with speculation and without, and that the text is the same'
+	@echo 'make bench-structured  200 generated schemas: is every answer valid, by jsonschema'
 	@echo 'make bench-load  how soon a 2.1 GB MLX folder of random weights is ready (makes it first)'
 	@echo 'make models   table: every kind of model in every container against its reference'
 	@echo 'make docs     option tables out of the program'
@@ -129,6 +130,10 @@ bench-accuracy: $(MODEL) build/bench/build.ninja
 	@ninja -C build/bench tests/golden.stamp tests/engine/logits | tail -n 1
 	@.venv-bench/bin/python bench/kl.py build/bench/tests/engine/logits $(MODEL) --also build/golden-smollm2
 	@.venv-bench/bin/python bench/accuracy.py build/bench/tests/engine/logits $(ARGS)
+
+bench-structured: $(PROGRAM) $(MODEL)
+	@bench/setup schema
+	@.venv-schema/bin/python bench/structured.py --program $(PROGRAM) --model $(MODEL) --out build/structured.jsonl $(ARGS)
 
 bench-load: $(PROGRAM) build/bench/build.ninja
 	@ninja -C build/bench tests/golden.stamp | tail -n 1

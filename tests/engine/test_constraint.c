@@ -251,6 +251,29 @@ static void parts_refer_to_each_other(void **state)
     constraint_free(constraint);
 }
 
+/* Where the tokenizer writes a space before the first word, one may come, and no second. */
+static void a_first_space_where_the_tokenizer_has_one(void **state)
+{
+    static const struct {
+        const char *text;
+        enum verdict verdict;
+    } cases[] = {{"true", WHOLE}, {" true", WHOLE}, {"  true", WRONG}};
+    struct room *room = *state;
+    const struct grammar_part part = {GRAMMAR_JSON_SCHEMA, STR("answer"),
+                                      STR("{\"type\":\"boolean\"}")};
+    const struct grammar_source source = {.parts = &part, .parts_n = 1, .spaced = true};
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err err = {0};
+        struct grammar *grammar = grammars_take(room->grammars, &source, &err);
+        if (!grammar)
+            fail_msg("%s", err.text);
+        struct constraint *constraint = constraint_new(room->grammars, grammar, &err);
+        assert_int_equal(follow(room, constraint, cases[i].text), cases[i].verdict);
+        constraint_free(constraint);
+    }
+}
+
 /* ---- what is left out ---- */
 
 static void keywords_that_cannot_be_enforced(void **state)
@@ -482,6 +505,7 @@ int main(void)
         cmocka_unit_test(end_is_allowed_exactly_when_complete),
         cmocka_unit_test(a_forbidden_token_breaks),
         cmocka_unit_test(parts_refer_to_each_other),
+        cmocka_unit_test(a_first_space_where_the_tokenizer_has_one),
         cmocka_unit_test(keywords_that_cannot_be_enforced),
         cmocka_unit_test(what_stays_is_still_enforced),
         cmocka_unit_test(answers_close_in_time),
