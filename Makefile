@@ -10,7 +10,7 @@ SECONDS_EACH ?= 60
 MESON   := meson setup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run model release test check docs asan tsan fuzz bench bench-serve bench-speculate bench-load bench-mlx bench-accuracy bench-structured models fmt clean FORCE
+.PHONY: help setup setup-test run model release test check docs asan tsan fuzz bench bench-serve bench-speculate bench-load bench-restore bench-mlx bench-accuracy bench-structured models fmt clean FORCE
 
 help:
 	@echo 'make run      get what is lacking, build, fetch the default model, serve (ARGS="--port 8080")'
@@ -28,6 +28,7 @@ help:
 	@echo 'make bench-accuracy  how far from float32 ours and llama.cpp are: real text, many random ones'
 	@echo 'make bench-speculate  decode speed with speculation and without, and that the text is the same'
 	@echo 'make bench-structured  200 generated schemas: is every answer valid, by jsonschema'
+	@echo 'make bench-restore  how soon 14,000 tokens of keys and values are back from disk'
 	@echo 'make bench-load  how soon a 2.1 GB MLX folder of random weights is ready (makes it first)'
 	@echo 'make models   table: every kind of model in every container against its reference'
 	@echo 'make docs     option tables out of the program'
@@ -105,6 +106,10 @@ bench: $(PROGRAM) $(MODEL) .deps/system-run+bench build/bench/build.ninja
 
 bench-speculate: $(PROGRAM) $(MODEL)
 	@python3 bench/speculate.py $(PROGRAM) $(MODEL) $(ARGS)
+
+bench-restore: build/bench/build.ninja
+	@ninja -C build/bench tests/engine/restore | tail -n 1
+	@folder=$$(mktemp -d) && build/bench/tests/engine/restore $$folder $(ARGS); rm -rf $$folder
 
 bench-mlx: $(PROGRAM) $(MODEL) build/bench/build.ninja
 	@bench/setup mlx

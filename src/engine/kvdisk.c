@@ -180,6 +180,40 @@ static void make_room(struct kv_disk *disk)
     }
 }
 
+/* The lock is held. */
+static void retry_later(struct kv_disk *disk)
+{
+    disk->retry_ns = clock_ns() + KV_DISK_RETRY_SECONDS * UINT64_C(1000000000);
+}
+
+/* The other server may have ended; then what it wrote is ours, and looked through without the lock,
+ * which the engine thread must not wait for. */
+static bool take_over(struct kv_disk *disk)
+{
+    struct kv_index index;
+    struct err err;
+
+    pthread_mutex_lock(&disk->lock);
+    const bool ours = disk->folder.writable;
+    if (!ours && !kv_folder_lock(&disk->folder))
+        retry_later(disk);
+    const bool writable = disk->folder.writable;
+    pthread_mutex_unlock(&disk->lock);
+    if (ours || !writable || !kv_index_init(&index, disk->index.capacity))
+        return writable;
+    if (kv_folder_scan(&disk->folder, kv_block_file_bytes(&disk->format), disk->blocks_max, &index,
+                       &err)) {
+        pthread_mutex_lock(&disk->lock);
+        const struct kv_index before = disk->index;
+        disk->index = index;
+        index = before;
+        pthread_mutex_unlock(&disk->lock);
+        log_event(LOG_INFO, "kv_disk_ours", "folder=%s", disk->quoted);
+    }
+    kv_index_release(&index);
+    return true;
+}
+
 /* Writing stops for a while, with one line in the log until it works again. */
 static void write_block(struct kv_disk *disk, const struct job *job)
 {
@@ -205,7 +239,7 @@ static void write_block(struct kv_disk *disk, const struct job *job)
             kv_index_add(&disk->index, job->block.name, job->block.before.lo);
     } else {
         disk->counts.failures++;
-        disk->retry_ns = clock_ns() + KV_DISK_RETRY_SECONDS * UINT64_C(1000000000);
+        retry_later(disk);
     }
     pthread_mutex_unlock(&disk->lock);
     if (!ok && !was_full)
@@ -243,7 +277,7 @@ static void *disk_main(void *context)
         pthread_mutex_unlock(&disk->lock);
         if (!write)
             job->good = read_block(disk, job);
-        else if (!skip)
+        else if (!skip && take_over(disk))
             write_block(disk, job);
         pthread_mutex_lock(&disk->lock);
         if (write)
@@ -418,25 +452,6 @@ void kv_disk_touch(struct kv_disk *disk, const struct kv_name *names, uint32_t n
     pthread_mutex_unlock(&disk->lock);
 }
 
-/* The lock is held. The other server may have ended; what it wrote is ours then. */
-static bool writable(struct kv_disk *disk)
-{
-    const uint64_t now = clock_ns();
-    struct err err;
-
-    if (disk->folder.writable || now < disk->retry_ns)
-        return disk->folder.writable;
-    disk->retry_ns = now + KV_DISK_RETRY_SECONDS * UINT64_C(1000000000);
-    if (!kv_folder_lock(&disk->folder))
-        return false;
-    disk->retry_ns = 0;
-    kv_index_clear(&disk->index);
-    kv_folder_scan(&disk->folder, kv_block_file_bytes(&disk->format), disk->blocks_max,
-                   &disk->index, &err);
-    log_event(LOG_INFO, "kv_disk_ours", "folder=%s blocks=%u", disk->quoted, disk->index.n);
-    return true;
-}
-
 static struct job *job_with_copy(struct kv_disk *disk)
 {
     struct job *job = list_take(&disk->spare);
@@ -457,7 +472,7 @@ bool kv_disk_write(struct kv_disk *disk, const struct kv_block *block, const voi
 
     pthread_mutex_lock(&disk->lock);
     const bool wanted = kv_index_find(&disk->index, block->name) == KV_INDEX_NONE &&
-                        writable(disk) && clock_ns() >= disk->retry_ns;
+                        clock_ns() >= disk->retry_ns;
     const bool fits = disk->writes_n < disk->writes_max;
     if (wanted && fits && (job = job_with_copy(disk)))
         disk->writes_n++;

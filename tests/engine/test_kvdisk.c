@@ -489,11 +489,19 @@ static void test_disk_second_server(void **state)
     kv_disk_close(first, 5000);
     assert_false(kv_disk_has(second, block_of(3).name));        /* came after its start */
     kv_disk_close(second, 5000);
+
+    first = disk_open(*state, MIB, 1);
     second = disk_open(*state, MIB, 1);
-    assert_true(counts_of(second).writable);
-    assert_true(get(second, 1));
-    assert_true(get(second, 3));
+    assert_true(counts_of(first).writable && !counts_of(second).writable);
+    assert_true(get(second, 1) && get(second, 3));
     assert_false(kv_disk_has(second, block_of(2).name));
+    put(first, 4);
+    kv_disk_close(first, 5000);
+    put(second, 5);                     /* the lock is free: it finds what came since, and writes */
+    while (counts_of(second).written < 1)
+        pause_ms(1);
+    assert_true(counts_of(second).writable);
+    assert_true(get(second, 4) && get(second, 5));
     kv_disk_close(second, 0);
 }
 
