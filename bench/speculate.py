@@ -10,6 +10,10 @@ counted (it fills the prefix cache). Acceptance comes from /health.
   copy   the same file, and the answer's first lines are given: what any model goes on with is the file
   prose  a story: nothing of it was there before
   warm   the same story at temperature 0.8, from one seed
+  again  the same again, in the same conversation
+
+Each question is a conversation of its own, so that no round knows the answer of another; `again` asks the same once more in one conversation,
+which is what a repeated request after a lost connection gets.
 
 Other benches may import this file: tasks(), Server, measure().
 """
@@ -27,7 +31,8 @@ def tasks():
     start = "```c\n" + "".join(code.splitlines(keepends=True)[:12])
     copy = [{"role": "user", "content": ask + "the last comment is left out."}, {"role": "assistant", "content": start.rstrip()}]
     prose = [{"role": "user", "content": "Tell me a long story about an old sailor, a lighthouse and the storm of his life. Begin with his childhood."}]
-    return {"edit": (edit, 0), "copy": (copy, 0), "prose": (prose, 0), "warm": (prose, 0.8)}
+    return {"edit": (edit, 0, False), "copy": (copy, 0, False), "prose": (prose, 0, False), "warm": (prose, 0.8, False),
+            "again": (prose, 0.8, True)}
 
 
 class Server:
@@ -48,11 +53,12 @@ class Server:
         with urllib.request.urlopen(self.base + "/health") as answer:
             return json.load(answer)["models"][0]["speculation"]
 
-    def ask(self, messages, tokens, temperature):
+    def ask(self, messages, tokens, temperature, session):
         """(text, tokens a second after the first piece, tokens)"""
         body = {"model": "claude-any", "max_tokens": tokens, "stream": True, "messages": messages, "temperature": temperature}
         request = urllib.request.Request(self.base + "/v1/messages", json.dumps(body).encode(),
-                                         {"x-api-key": "pensieve-local-token", "content-type": "application/json"})
+                                         {"x-api-key": "pensieve-local-token", "content-type": "application/json",
+                                          "x-claude-code-session-id": session})
         text, first, count = "", None, 0
         with urllib.request.urlopen(request) as answer:
             for line in answer:
@@ -70,13 +76,13 @@ class Server:
 
 
 def measure(plain, auto, task, rounds, tokens):
-    messages, temperature = task
+    messages, temperature, again = task
     rates, texts, before = {"off": [], "auto": []}, set(), None
     for i in range(rounds + 1):
         if i == 1: before = auto.speculation()
         order = [("off", plain), ("auto", auto)]
         for name, server in order if i % 2 else reversed(order):
-            text, rate, count = server.ask(messages, tokens, temperature)
+            text, rate, count = server.ask(messages, tokens, temperature, "again" if again else f"round-{i}")
             texts.add(text)
             if i: rates[name].append(rate)
     after = auto.speculation()
