@@ -154,11 +154,12 @@ def main():
     a = arguments()
     plan = [job for job in (jobs.full if a.full else jobs.quick)() if a.only in f"{job.shape} {job.form}"]
     paths = {(job.shape, job.form): make_models.make(job.shape, job.form) for job in plan}
+    loads = load_rows(a, paths)
     samples, machine = measure(a, plan, paths)
     a.isa = next(r["cpu"] for (_, engine), results in samples.items() if engine == "pensieve" for r in results)
     rows = rows_of(a, samples, paths, machine)
     found = {"cpu": cpu_name(), "isa": a.isa, "threads": a.threads, "rounds": a.rounds, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-             "machine": {n: m._asdict() for n, m in machine.items()}, "rows": rows, "load": load_rows(a, paths)}
+             "machine": {n: m._asdict() for n, m in machine.items()}, "rows": rows, "load": loads}
     a.alone.release()
     found.update(others=a.alone.others, goals=goals.judge(found))
     print(table(a, rows, machine), load.text(found["load"]), goals.text(found["goals"]), sep="\n\n")
