@@ -1,11 +1,11 @@
 /* No token depends on the schedule: random days of real engines with tiny real models, whose every
  * answer must be, token for token, what the same prompt gives alone, uncached and unbatched.
  *
- * A day is an engine with options drawn by lot (chunk, places, threads, speculation, and memory for little more
- * than one context), and SCHEDULES_A_DAY times a handful of prompts with common beginnings that arrive, halt,
- * go on, are cancelled and sent again at random moments; the cache stays from one to the next. What a case
- * adds to the options (a field of engine_options) takes part in all of it. PENSIEVE_SCHEDULES says how many
- * schedules to run; without it as many as a test has time for. */
+ * A day is an engine with options drawn by lot (chunk, places, threads, speculation, and memory for
+ * little more than one context; on some days also a folder where pages outlive the engine), and
+ * SCHEDULES_A_DAY times a handful of prompts with common beginnings that arrive, halt, go on, are
+ * cancelled and sent again at random moments; the cache stays from one to the next.
+ * PENSIEVE_SCHEDULES says how many to run; without it as many as a test has time for. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,6 +20,7 @@
 #include "base/random.h"
 #include "engine/kvcache.h"
 #include "pensieve/engine.h"
+#include "support/folder.h"
 #include "support/golden.h"
 
 enum {
@@ -41,11 +42,6 @@ struct run {
     uint32_t out_n;
     bool cancelled;
     struct sequence_result result;
-};
-
-struct kind {
-    const char *model;
-    void (*adjust)(struct engine_options *options, struct rng *rng);    /* NULL: nothing more */
 };
 
 static struct arena *arena;
@@ -191,7 +187,7 @@ static void schedule_run(struct engine *engine, const struct prompt *prompts, st
     }
 }
 
-static void day_run(const struct kind *kind, const char *path, const char *cpu,
+static void day_run(const char *path, const char *cpu, const char *folder,
                     const struct prompt *prompts, uint64_t day)
 {
     struct rng rng;
@@ -209,36 +205,39 @@ static void day_run(const struct kind *kind, const char *path, const char *cpu,
     options.step_ms = draw(&rng, 0, 2);
     options.speculate = (enum speculate)draw(&rng, SPECULATE_AUTO, SPECULATE_ALWAYS);
     options.kv_bytes_max = page_bytes * (CONTEXT / KV_PAGE + draw(&rng, 0, 8));
-    if (kind->adjust)
-        kind->adjust(&options, &rng);
+    if (draw(&rng, 0, 1)) {
+        options.cache_dir = folder;
+        options.cache_disk_max = page_bytes * draw(&rng, 2, 60);
+    }
     engine = open_with(&options);
     for (int i = 0; i < SCHEDULES_A_DAY; i++)
         schedule_run(engine, prompts, &rng, day);
     engine_close(engine);
 }
 
-static const struct kind kinds[] = {
-    {.model = "llama_tied/f16"},
-    {.model = "gpt_oss/f16"},                   /* layers that see a window, experts */
-    {.model = "phi3_longrope_s/q4_0"},          /* grows out of its short positions */
+static const char *const models[] = {
+    "llama_tied/f16",
+    "gpt_oss/f16",                      /* layers that see a window, experts */
+    "phi3_longrope_s/q4_0",             /* grows out of its short positions */
 };
 
-enum { KINDS = sizeof kinds / sizeof *kinds };
+enum { MODELS = sizeof models / sizeof *models };
 
 static void test_schedules(void **state)
 {
-    static const char *const tables[] = {"scalar"};
-    const char *asked = getenv("PENSIEVE_SCHEDULES");
+    const char *asked = getenv("PENSIEVE_SCHEDULES"), *cpu = "scalar";
     const uint64_t days = (asked ? strtoull(asked, NULL, 10) : SCHEDULES_DEFAULT) / SCHEDULES_A_DAY;
     struct prompt prompts[PROMPTS];
 
-    for (int i = 0; i < KINDS; i++) {
+    for (uint64_t i = 0; i < MODELS; i++) {
+        const char *folder = folder_new(arena);
         char name[96];
-        snprintf(name, sizeof name, TINY "%s.gguf", kinds[i].model);
-        const char *path = golden_path(arena, name), *cpu = tables[0];
-        prompts_make(prompts, path, cpu, (uint64_t)i + 1);
-        for (uint64_t day = (uint64_t)i; day < days; day += KINDS)
-            day_run(&kinds[i], path, cpu, prompts, day);
+        snprintf(name, sizeof name, TINY "%s.gguf", models[i]);
+        const char *path = golden_path(arena, name);
+        prompts_make(prompts, path, cpu, i + 1);
+        for (uint64_t day = i; day < days; day += MODELS)
+            day_run(path, cpu, folder, prompts, day);
+        folder_remove(folder);
     }
 }
 
