@@ -74,7 +74,8 @@ static bool check_block(struct decoder *decoder, size_t m, size_t b, const struc
                            "messages.%zu.content.%zu: `citations` must be empty on text in `user` "
                            "messages",
                            m, b);
-    /* A keepalive of ours opens a text block early, which may stay empty; it comes back as it was. */
+    /* A keepalive of ours opens a text block early, which may stay empty; it comes back as it
+     * was. */
     const bool ours = role == ROLE_ASSISTANT && block->text.n == 0 && !decoder->options->strict;
     return !(block->kind->facts & TEXT) || ours || check_text(decoder, "messages", block->text);
 }

@@ -1,8 +1,8 @@
 /* fairness.c - three clocks, and who is behind on them.
  *
- * The hard thing is the clocks. A member that only compares how much each was given would let one that
- * was away for an hour have the next hour alone. So every level's clock follows the member in
- * service, and whoever begins to want again is moved up to it. */
+ * The hard thing is the clocks. A member that only compares how much each was given would let
+ * one that was away for an hour have the next hour alone. So every level's clock follows the
+ * member in service, and whoever begins to want again is moved up to it. */
 #include "engine/fairness.h"
 
 #include <assert.h>

@@ -3,13 +3,13 @@
  * Three levels. Each gives its time to the member that had least of it, on a clock of its own:
  *   owners  evenly, in rows computed, of prompts and of outputs;
  *   ranks   of an owner, by weight: 8, 4, 2, 1 (start-time fair queueing, Goyal et al. 1996);
- *   flows   of a rank, a whole prompt at a time, in the order in which a server that works on all flows
- *           at once would finish them (fair queueing by finish times, Demers et al. 1989). So a
- *           short prompt passes a long one that began, equal ones are finished one after the other,
- *           and a flow with many waits behind itself alone.
+ *   flows   of a rank, a whole prompt at a time, in the order in which a server that works on all
+ *           flows at once would finish them (fair queueing by finish times, Demers et al. 1989).
+ *           So a short prompt passes a long one that began, equal ones are finished one after the
+ *           other, and a flow with many waits behind itself alone.
  * Nobody waits for ever: whoever is passed stays where it is on a clock that goes on. Who comes
- * after an absence starts at the clock's time: absence earns nothing, and what was taken while nobody else
- * wanted it is forgiven but for FAIR_DEBT_MAX rows. */
+ * after an absence starts at the clock's time: absence earns nothing, and what was taken while
+ * nobody else wanted it is forgiven but for FAIR_DEBT_MAX rows. */
 #ifndef PENSIEVE_ENGINE_FAIRNESS_H
 #define PENSIEVE_ENGINE_FAIRNESS_H
 

@@ -12,8 +12,8 @@ struct pace {
 };
 
 void pace_learn(struct pace *pace, uint32_t prompt_rows, uint32_t decode_rows, double seconds);
-/* Prompt rows that fit into a step of so many seconds beside decoding: at least PACE_ROWS_MIN, below
- * which reading the weights is most of the cost; UINT32_MAX while nothing is known. */
+/* Prompt rows that fit into a step of so many seconds beside decoding: at least PACE_ROWS_MIN,
+ * below which reading the weights is most of the cost; UINT32_MAX while nothing is known. */
 uint32_t pace_rows(const struct pace *pace, double seconds);
 
 enum { PACE_ROWS_MIN = 32 };

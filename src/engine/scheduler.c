@@ -8,10 +8,10 @@
  * sampler goes on where it was. The oldest of the most urgent is never the victim while others are,
  * and any one sequence fits alone, so there is always progress and nothing fails half-way.
  *
- * Guesses at what a sequence will say next (speculate.h) come as further rows of its own. Each row has
- * the logits that follow it, and the sampler draws from them in order, as it would have one step after
- * another, until it draws something else than was guessed; rows after that are forgotten: only what
- * was drawn is ever committed, and the places in the pages are written anew.
+ * Guesses at what a sequence will say next (speculate.h) come as further rows of its own. Each row
+ * has the logits that follow it, and the sampler draws from them in order, as it would have one
+ * step after another, until it draws something else than was guessed; rows after that are
+ * forgotten: only what was drawn is ever committed, and the places in the pages are written anew.
  *
  * A sequence that grows past variant_length gives its pages up in the same way, for all its keys
  * are others in the other variant; it is prefilled again, and what was sampled stays.
@@ -515,9 +515,10 @@ static void choose_prefilling(struct scheduler *scheduler, uint32_t slots, uint3
 static bool place_is_due(const struct scheduler *scheduler)
 {
     const struct sequence *next = best_of(&scheduler->waiting, NULL);
+    struct sequence *newest = scheduler->running.newest;
 
-    return next && sequences_active(scheduler->running.newest, NULL) >= scheduler->options.sequences_max &&
-           victim_for_place(scheduler->running.newest, next);
+    return next && sequences_active(newest, NULL) >= scheduler->options.sequences_max &&
+           victim_for_place(newest, next);
 }
 
 static void choose(struct scheduler *scheduler)

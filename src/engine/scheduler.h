@@ -25,7 +25,7 @@ struct scheduler_options {
     struct scheduler_model model;
     struct kv_cache *cache;     /* borrowed; holds at least one whole context */
     uint32_t context, prefill_chunk, sequences_max;     /* all at least 1 */
-    double step_s;              /* a step that decodes takes prompt rows for about so long; 0: a chunk */
+    double step_s;              /* a step that decodes takes prompts for so long; 0: a chunk */
     uint32_t variant_length;    /* longer sequences are in kv_table variant 1; UINT32_MAX: none */
     enum speculate speculate;
 };

@@ -1,6 +1,7 @@
 /* victims.h - who gives way when there is not enough for all: pages, or places in a step.
  *
- * Questions about the sequences that run, a list by age from its newest; nothing is changed here. */
+ * Questions about the sequences that run, a list by age from its newest; nothing is changed
+ * here. */
 #ifndef PENSIEVE_ENGINE_VICTIMS_H
 #define PENSIEVE_ENGINE_VICTIMS_H
 
@@ -9,8 +10,8 @@
 
 #include "engine/sequence.h"
 
-/* Who goes first when one that runs needs a page: one that is paused, the least urgent, the youngest.
- * NULL: nobody runs. */
+/* Who goes first when one that runs needs a page: one that is paused, the least urgent, the
+ * youngest. NULL: nobody runs. */
 struct sequence *victim_of(struct sequence *newest);
 /* Whether it has to go so that `sequence` can come in: it is paused, or less urgent. */
 bool victim_makes_way(const struct sequence *victim, const struct sequence *sequence);

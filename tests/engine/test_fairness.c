@@ -46,7 +46,8 @@ static struct job *serve(struct world *world)
 
     for (int i = 0; i < world->n; i++) {
         struct job *job = &world->jobs[i];
-        if (job->here && job->ticket.wants && (!best || fairness_before(&job->ticket, &best->ticket)))
+        if (job->here && job->ticket.wants &&
+            (!best || fairness_before(&job->ticket, &best->ticket)))
             best = job;
     }
     if (!best)
@@ -154,7 +155,8 @@ static void test_ranks_share_by_weight(void **state)
     assert_null(world.fairness.owners);
 }
 
-/* A conversation with ten prompts waits behind itself; another's single one passes the other nine. */
+/* A conversation with ten prompts waits behind itself; another's single one passes the other
+ * nine. */
 static void test_flows_wait_behind_themselves(void **state)
 {
     struct world world = {0};

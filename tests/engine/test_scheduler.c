@@ -368,7 +368,8 @@ static void test_guesses(void **state)
     bench_free(bench);
 }
 
-/* Asked for again in the same conversation, an answer is known by heart; in another's, it is not. */
+/* Asked for again in the same conversation, an answer is known by heart; in another's, it is
+ * not. */
 static void test_said_before(void **state)
 {
     struct bench *bench = bench_new(64);

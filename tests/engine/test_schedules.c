@@ -118,8 +118,8 @@ static void run_check(const struct run *run, uint64_t day)
     assert_int_equal(run->out_n, prompt->expected_n);
 }
 
-/* Prompts of three families, so that beginnings are common; each answered alone, in an engine of its
- * own, a token a step. */
+/* Prompts of three families, so that beginnings are common; each answered alone, in an engine of
+ * its own, a token a step. */
 static void prompts_make(struct prompt *prompts, const char *path, const char *cpu, uint64_t seed)
 {
     const struct engine_options alone = {

@@ -1,8 +1,8 @@
 /* messages.c - POST /v1/messages: one generation, answered as JSON or as an event stream.
  *
- * A stream's head goes out together with message_start, once the backend has counted the prompt's tokens
- * and found a place in the queue, and before it computes any of it; what fails earlier keeps its status.
- * Only a model that is still being loaded may take so long that the head goes first, with a ping. */
+ * A stream's head goes out together with message_start, once the backend has admitted the request
+ * and before it reads the prompt; what fails earlier keeps its status. Only a model that is still
+ * being loaded may take so long that the head goes first, with a ping. */
 #include "server/routes/routes.h"
 
 #include "api/response.h"
