@@ -45,6 +45,10 @@ struct backend_status {
     uint64_t prompt_tokens, cached_tokens, output_tokens;
     uint64_t decode_steps, drafted_tokens, accepted_tokens;
     double prefill_tps, decode_tps;
+    struct {
+        uint64_t entries, bytes, file_bytes;
+        uint64_t found, missed;         /* answers that clients sent back, since the start */
+    } replays;
 };
 
 struct backend_ops {
@@ -81,6 +85,7 @@ struct native_options {
     void *context;
     struct engine *engine;              /* not NULL: it is open already, and stays */
     uint64_t bytes;                     /* of memory, once it is open */
+    const char *cache_dir;              /* where what was sampled outlives a restart; NULL: nowhere */
     bool seeded;                        /* every request samples with this seed, so that equal */
     uint64_t seed;                      /* ones get equal answers; otherwise each draws its own */
     bool advised;                       /* what a request leaves out: as the model's makers advise */

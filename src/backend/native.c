@@ -17,6 +17,7 @@
 
 #include "backend/caller.h"
 #include "backend/memory.h"
+#include "backend/replays.h"
 #include "backend/usage.h"
 #include "backend/voice.h"
 #include "base/buf.h"
@@ -313,7 +314,6 @@ static void begin(struct generation *generation, const struct sequence_start *st
     report_start(generation, start);
     arena_free(generation->preparation.arena);  /* the engine has its own copy of the tokens */
     generation->preparation.arena = NULL;
-    generation->preparation.prompt.text = STR("");
 }
 
 /* Those that wait for the engine have waited for a moment, or soon will have. */
@@ -620,7 +620,7 @@ static bool take_engine(struct native *native, struct engine *engine, struct err
             return err_prefix(err, "chat template");
     }
     if (!native->replays)
-        native->replays = replay_new(&(struct replay_options){.vocab_size = info->vocab_size});
+        native->replays = replays_open(native->options.cache_dir, info);
     native->engine = engine;
     return true;
 }
@@ -733,6 +733,7 @@ static void native_status(struct backend *backend, struct backend_status *status
     status->accepted_tokens = stats.accepted_tokens;
     status->prefill_tps = stats.prefill_tps;
     status->decode_tps = stats.decode_tps;
+    replays_status(native->replays, status);
 }
 
 static void closed(uv_handle_t *handle)

@@ -14,11 +14,14 @@
 #include "base/random.h"
 #include "base/utf8.h"
 #include "pensieve/engine.h"
+#include "support/folder.h"
 #include "support/golden.h"
 
 enum { CONTEXT = 256 };
 
 /* ---- the world: a loop, an engine, the backend ---- */
+
+static const char *cache_dir;           /* of the worlds that are opened; NULL: none */
 
 struct world {
     struct arena *arena;
@@ -49,7 +52,7 @@ static void world_open_seeded(struct world *world, uint32_t sequences_max, uint3
     world->memory = memory_new(&world->loop, 0, 0);
     const struct native_options native = {
         .card = {.id = STR("tiny"), .display_name = STR("tiny")}, .engine = world->engine,
-        .seeded = seed != 0, .seed = seed,
+        .seeded = seed != 0, .seed = seed, .cache_dir = cache_dir,
     };
     world->backend = native_new(&world->loop, world->memory, &native, &err);
     assert_non_null(world->backend);
@@ -514,11 +517,15 @@ static uint32_t turn_cost(struct world *world)
 }
 
 /* Each prompt is, to the token, the one before, what was sampled, and the new turn; and what is computed
- * is the new turn and at most one page. Also when the client begins the answers. */
+ * is the new turn and at most one page. Also when the client begins the answers; and what was sampled is
+ * known to a new server, too. */
 static void test_a_conversation_is_never_computed_twice(void **state)
 {
     enum { PAGE = 64, TURNS = 4, TOKENS = 24 };
 
+    struct arena *arena = arena_new(256);
+
+    cache_dir = folder_new(arena);
     for (int begun = 0; begun < 2; begun++) {
         struct world world;
         struct buf messages = {0};
@@ -527,6 +534,11 @@ static void test_a_conversation_is_never_computed_twice(void **state)
         const uint32_t cost = turn_cost(&world);
         add_turn(&messages, "user", STR("Count"));
         for (int turn = 0; turn < TURNS; turn++) {
+            if (turn == TURNS / 2) {            /* a new server */
+                world_close(&world);
+                world_open_seeded(&world, 8, 0, 9);
+                total = 0;
+            }
             struct client client = {0};
             struct buf asked = {0}, answer = {0};
             const uint32_t prompt = count_of(&world, &messages);
@@ -557,6 +569,9 @@ static void test_a_conversation_is_never_computed_twice(void **state)
         buf_release(&messages);
         world_close(&world);
     }
+    folder_remove(cache_dir);
+    cache_dir = NULL;
+    arena_free(arena);
     (void)state;
 }
 

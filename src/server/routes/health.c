@@ -43,11 +43,15 @@ static void put_backend(struct buf *out, const struct backend *backend,
                ",\"output\":%" PRIu64
                ",\"prefill_tps\":%.1f,\"decode_tps\":%.1f},"
                "\"speculation\":{\"steps\":%" PRIu64 ",\"drafted\":%" PRIu64
-               ",\"accepted\":%" PRIu64 "}}",
+               ",\"accepted\":%" PRIu64 "},"
+               "\"replays\":{\"entries\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"file_bytes\":%" PRIu64
+               ",\"found\":%" PRIu64 ",\"missed\":%" PRIu64 "}}",
                status->kv_bytes_total, status->kv_bytes_used, status->kv_bytes_cached,
                status->prompt_tokens, status->cached_tokens, status->prefill_tokens,
                status->output_tokens, status->prefill_tps, status->decode_tps,
-               status->decode_steps, status->drafted_tokens, status->accepted_tokens);
+               status->decode_steps, status->drafted_tokens, status->accepted_tokens,
+               status->replays.entries, status->replays.bytes, status->replays.file_bytes,
+               status->replays.found, status->replays.missed);
 }
 
 bool health_get(struct exchange *ex, struct err *err)
