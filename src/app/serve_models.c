@@ -90,6 +90,7 @@ static bool add_backend(struct serve_models *all, struct served *served, struct 
         .context = served,
         .engine = engine,
         .bytes = bytes,
+        .cache_dir = config->cache_disk_max && config->cache_dir[0] ? config->cache_dir : NULL,
         .seeded = config->seed != 0,
         .seed = config->seed,
         .advised = strcmp(config->sampling, "model") == 0,

@@ -135,3 +135,16 @@ def test_an_edited_answer_is_what_the_client_wrote(wire):
         messages[0], {"role": "assistant", "content": "."}, messages[2]]}).json()["input_tokens"]
     assert prompt > as_user
     assert sum(reuse_of(ask(wire, messages, max_tokens=1))) == prompt
+
+
+def test_a_conversation_goes_on_after_a_restart(start_server, tmp_path):
+    """Its tokens and their keys are both on disk: the new server computes no more than the old one would."""
+    flags = ("--cache-dir", tmp_path, "--cache-disk-max", "64MiB")
+    server = start_server(*flags)
+    talk = Talk(server.wire)
+    for topic in TOPICS[:3]:
+        talk.turn(f"Tell me about {topic}.")
+    assert server.stop() == 0
+    talk.wire = start_server(*flags).wire
+    for topic in TOPICS[3:5]:
+        talk.turn(f"Tell me about {topic}.")
