@@ -23,7 +23,6 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/queue.h"
-#include "base/random.h"
 #include "chat/prompt.h"
 #include "chat/template.h"
 #include "pensieve/engine.h"
@@ -320,8 +319,7 @@ static void begin(struct generation *generation, const struct sequence_start *st
 static void on_moment(uv_timer_t *moment)
 {
     struct native *native = moment->data;
-    const uint64_t now = uv_now(native->loop);
-    uint64_t next = 0;
+    uint64_t now = uv_now(native->loop), next = 0;
 
     for (struct generation *generation = native->generations; generation;
          generation = generation->next) {
