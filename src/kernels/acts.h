@@ -29,9 +29,25 @@ enum {
     PLAIN_CHUNK_BYTES = PLAIN_CHUNK + 2 * PLAIN_CHUNK / ACT_GROUP * (int)sizeof(float),
 };
 
+/* How the numbers of two groups a and b may stand, where their bits are not spread out to one group
+ * after the other: that saves bringing each group's together. */
+enum order {
+    ORDER_NATURAL,      /* a, b */
+    ORDER_HALVES,       /* a's first 16, b's first 16; a's last 16, b's last 16 */
+    ORDER_PAIRS,        /* a's even ones, b's even ones; a's odd ones, b's odd ones */
+    ORDERS
+};
+
 static inline size_t plain_chunks(size_t k)
 {
     return (k + PLAIN_CHUNK - 1) / PLAIN_CHUNK;
+}
+
+/* One of few columns in an order, filled up with zeros to whole chunks: its numbers, its scales, its
+ * sums. Made once by acts_quantize; a row range of matmul may be too short to make it anew. */
+static inline uint8_t *acts_arranged(const struct acts *x, size_t column, enum order order)
+{
+    return x->arranged + (order * ACT_PLAIN_MAX + column) * plain_chunks(x->k) * PLAIN_CHUNK_BYTES;
 }
 
 /* Below this a group is all zero: 127 / amax must stay finite. */

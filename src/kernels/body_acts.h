@@ -3,12 +3,15 @@
  *
  * The hard thing is latency: a group's numbers wait for its largest, and that for a division. So a
  * batch of groups first finds all its scales, and then converts. The file that includes this gives
- * group_top(values), the largest absolute value, and quantize_group. */
+ * group_top(values), the largest absolute value, quantize_group, and (body_plain.h) acts_arrange. */
 #include <string.h>
 
 #include "kernels/acts.h"
 
 enum { ACTS_BATCH = 8 };
+
+/* One of few columns, which is there, in each order that a format wants. */
+static void acts_arrange(struct acts *x, size_t column);
 
 static void quantize_batch(struct acts *x, size_t lanes, size_t c, size_t g, const float *values,
                            size_t groups)
@@ -42,5 +45,7 @@ static void acts_quantize(struct acts *x, size_t begin, size_t end)
                 memcpy(padded, values + g * ACT_GROUP, (x->k - g * ACT_GROUP) * sizeof *padded);
             quantize_batch(x, lanes, c, g, padded, 1);
         }
+        if (lanes == 1)
+            acts_arrange(x, c);
     }
 }

@@ -11,13 +11,14 @@
  * plain_numbers(n, at, half, quant) to read four groups so; plain_reorder(to, q, order) to bring
  * two groups of activations into it, plain_floats8(x, order) their scales; plain_dots(n, q, kind,
  * order), plain_eight(low, high, kind, order), and the same of sixteens; plain_fixes;
- * plain_run_sum. */
+ * plain_run_sums(sums, totals, order), which adds those of a run of PLAIN_QUAD rows; PLAIN_ORDERS, a bit for each order that plain_order may say. */
 #include "kernels/acts.h"
 #include "kernels/body_unpack.h"
 
 enum {
     PLAIN_COLUMNS = 4,          /* at once, */
     PLAIN_ROWS = 16,            /* rows that stay in the first cache until all had them */
+    PLAIN_QUAD = 4,             /* rows whose sums are made at once */
 };
 
 /* One column's activations, from a row's first group on. */
@@ -27,18 +28,18 @@ struct plain_column {
     const int16_t *halves;
 };
 
-/* 8 groups of a row, the first of which is `from`. */
+/* 8 groups of a row, the first of which is `from`; of them `halves` times 4 count. */
 UNPACK void plain_chunk(f8 *totals, const struct chunk *chunk, struct scales8 s,
-                        const struct plain_column *x, size_t from, const enum quant quant,
-                        const size_t C)
+                        const struct plain_column *x, size_t from, const size_t halves,
+                        const enum quant quant, const size_t C)
 {
     const enum kind kind = kind_of(quant);
     const enum order order = plain_order(quant);
-    plain_four fours[PLAIN_COLUMNS][2];
+    plain_four fours[PLAIN_COLUMNS][2] = {0};
     s.d = plain_floats8(s.d, order);
     s.m = plain_floats8(s.m, order);
     UNROLL
-    for (size_t h = 0; h < 2; h++) {
+    for (size_t h = 0; h < halves; h++) {
         vb n[4];
         plain_numbers(n, chunk->at, h, quant);
         for (size_t c = 0; c < C; c++)
@@ -52,12 +53,67 @@ UNPACK void plain_chunk(f8 *totals, const struct chunk *chunk, struct scales8 s,
     }
 }
 
-/* Ends a run. */
-UNPACK void plain_run(float *sums, f8 *totals, const enum order order, const size_t C)
+/* What PLAIN_QUAD rows have of a run, until their sums are made at once: for one row alone the
+ * lanes' sum would take as long as two chunks. */
+struct quad {
+    f8 totals[PLAIN_COLUMNS][PLAIN_QUAD];
+    float sums[PLAIN_COLUMNS][PLAIN_QUAD];
+};
+
+static void quad_begin(struct quad *quad, const size_t C)
 {
     for (size_t c = 0; c < C; c++) {
-        sums[c] += plain_run_sum(totals[c], order);
-        totals[c] = f8_set1(0);
+        for (size_t i = 0; i < PLAIN_QUAD; i++) {
+            quad->totals[c][i] = f8_set1(0);
+            quad->sums[c][i] = 0;
+        }
+    }
+}
+
+UNPACK void quad_end_run(struct quad *quad, const enum order order, const size_t C)
+{
+    for (size_t c = 0; c < C; c++)
+        plain_run_sums(quad->sums[c], quad->totals[c], order);
+}
+
+static void quad_store(float *out, size_t out_stride, const struct quad *quad, size_t rows,
+                       const size_t C)
+{
+    for (size_t c = 0; c < C; c++)
+        memcpy(out + c * out_stride, quad->sums[c], rows * sizeof(float));
+}
+
+/* Rows go together where a row is one run; else each by itself, in the order of the file. */
+static size_t quad_rows(size_t groups, size_t rows)
+{
+    const size_t most = groups <= ACT_RUN ? PLAIN_QUAD : 1;
+    return rows < most ? rows : most;
+}
+
+/* Groups [from, to) of row r, a run or its beginning. */
+UNPACK void plain_run(f8 *totals, const struct matrix *w, size_t r, size_t from, size_t to,
+                      const struct plain_column *x, const enum quant quant, const size_t C)
+{
+    const size_t groups = w->cols / ACT_GROUP, rest = (to - from) % CHUNK_GROUPS;
+    const size_t each = scales_bytes(w, quant);
+    struct chunk_copy chunk_copy;
+    for (; from + CHUNK_GROUPS <= to; from += CHUNK_GROUPS) {
+        const struct chunk chunk = chunk_of(w, r, from, CHUNK_GROUPS, each, quant, &chunk_copy);
+        fetch_ahead(chunk.at, chunk_bytes[quant]);
+        plain_chunk(totals, &chunk, scales(&chunk, w, quant), x, from, 2, quant, C);
+    }
+    if (rest) {
+        /* What follows the row gets scales of 0: copied is only where nothing follows. */
+        const bool last_row = r * groups + from + CHUNK_GROUPS > w->rows * groups;
+        const struct chunk chunk = chunk_of(w, r, from, last_row ? rest : CHUNK_GROUPS, each, quant,
+                                            &chunk_copy);
+        struct scales8 s = scales(&chunk, w, quant);
+        s.d = f8_first(s.d, rest);
+        s.m = f8_first(s.m, rest);
+        if (rest <= CHUNK_GROUPS / 2)
+            plain_chunk(totals, &chunk, s, x, from, 1, quant, C);
+        else
+            plain_chunk(totals, &chunk, s, x, from, 2, quant, C);
     }
 }
 
@@ -65,35 +121,24 @@ UNPACK void plain_groups(float *out, size_t out_stride, const struct matrix *w,
                          const struct plain_column *x, size_t row_begin, size_t row_end,
                          const enum quant quant, const size_t C)
 {
-    const size_t groups = w->cols / ACT_GROUP, rest = groups % CHUNK_GROUPS, whole = groups - rest;
-    const size_t each = scales_bytes(w, quant);
-    struct chunk_copy chunk_copy = {0};
-    for (size_t r = row_begin; r < row_end; r++) {
-        float sums[PLAIN_COLUMNS] = {0};
-        f8 totals[PLAIN_COLUMNS];
-        for (size_t c = 0; c < C; c++)
-            totals[c] = f8_set1(0);
-        for (size_t from = 0; from < whole; from += CHUNK_GROUPS) {
-            const struct chunk chunk = chunk_of(w, r, from, CHUNK_GROUPS, each, quant, &chunk_copy);
-            fetch_ahead(chunk.at, chunk_bytes[quant]);
-            plain_chunk(totals, &chunk, scales(&chunk, w, quant), x, from, quant, C);
-            if (from % ACT_RUN == ACT_RUN - CHUNK_GROUPS)
-                plain_run(sums, totals, plain_order(quant), C);
+    const size_t groups = w->cols / ACT_GROUP;
+    struct quad quad;
+    for (size_t r = row_begin, rows; r < row_end; r += rows) {
+        rows = quad_rows(groups, row_end - r);
+        quad_begin(&quad, C);
+        for (size_t from = 0; from < groups; from += ACT_RUN) {
+            const size_t to = groups - from < ACT_RUN ? groups : from + ACT_RUN;
+            for (size_t i = 0; i < rows; i++) {
+                f8 totals[PLAIN_COLUMNS];
+                for (size_t c = 0; c < C; c++)
+                    totals[c] = f8_set1(0);
+                plain_run(totals, w, r + i, from, to, x, quant, C);
+                for (size_t c = 0; c < C; c++)
+                    quad.totals[c][i] = totals[c];
+            }
+            quad_end_run(&quad, plain_order(quant), C);
         }
-        if (rest) {
-            /* What follows the row gets scales of 0: copied is only where nothing follows. */
-            const bool last_row = r * groups + whole + CHUNK_GROUPS > w->rows * groups;
-            const struct chunk chunk = chunk_of(w, r, whole, last_row ? rest : CHUNK_GROUPS, each,
-                                                quant, &chunk_copy);
-            struct scales8 s = scales(&chunk, w, quant);
-            s.d = f8_first(s.d, rest);
-            s.m = f8_first(s.m, rest);
-            plain_chunk(totals, &chunk, s, x, whole, quant, C);
-        }
-        if (groups % ACT_RUN)
-            plain_run(sums, totals, plain_order(quant), C);
-        for (size_t c = 0; c < C; c++)
-            out[c * out_stride + r] = sums[c];
+        quad_store(out + r, out_stride, &quad, rows, C);
     }
 }
 
@@ -130,22 +175,26 @@ UNPACK void plain_sixteens(float *out, size_t out_stride, const struct matrix *w
                            const enum quant quant, const size_t C)
 {
     const size_t groups = w->cols / ACT_GROUP;
-    for (size_t r = row_begin; r < row_end; r++) {
-        const uint8_t *block = (const uint8_t *)w->data + r * w->row_bytes;
-        float sums[PLAIN_COLUMNS] = {0};
-        f8 totals[PLAIN_COLUMNS];
-        for (size_t c = 0; c < C; c++)
-            totals[c] = f8_set1(0);
-        for (size_t from = 0; from < groups; from += CHUNK_GROUPS) {
-            plain_block(totals, block + from / CHUNK_GROUPS * chunk_bytes[quant], x, from, quant,
-                        C);
-            if (from % ACT_RUN == ACT_RUN - CHUNK_GROUPS)
-                plain_run(sums, totals, plain_order(quant), C);
+    struct quad quad;
+    for (size_t r = row_begin, rows; r < row_end; r += rows) {
+        rows = quad_rows(groups, row_end - r);
+        quad_begin(&quad, C);
+        for (size_t begin = 0; begin < groups; begin += ACT_RUN) {
+            const size_t end = groups - begin < ACT_RUN ? groups : begin + ACT_RUN;
+            for (size_t i = 0; i < rows; i++) {
+                const uint8_t *row = (const uint8_t *)w->data + (r + i) * w->row_bytes;
+                f8 totals[PLAIN_COLUMNS];
+                for (size_t c = 0; c < C; c++)
+                    totals[c] = f8_set1(0);
+                for (size_t from = begin; from < end; from += CHUNK_GROUPS)
+                    plain_block(totals, row + from / CHUNK_GROUPS * chunk_bytes[quant], x, from,
+                                quant, C);
+                for (size_t c = 0; c < C; c++)
+                    quad.totals[c][i] = totals[c];
+            }
+            quad_end_run(&quad, plain_order(quant), C);
         }
-        if (groups % ACT_RUN)
-            plain_run(sums, totals, plain_order(quant), C);
-        for (size_t c = 0; c < C; c++)
-            out[c * out_stride + r] = sums[c];
+        quad_store(out + r, out_stride, &quad, rows, C);
     }
 }
 
@@ -210,24 +259,16 @@ static plain_fn *const plains[QUANT_COUNT] = {
     [QUANT_AFFINE_8] = plain_AFFINE_8,
 };
 
-/* A column as the loops want it: where it lies, if it needs nothing; else its numbers in order and
- * filled up to whole chunks, its scales and sums too, in scratch. */
-static struct plain_column plain_prepare(const struct acts *x, size_t c, const enum order order,
-                                         uint8_t *scratch)
+/* A column's numbers in order and filled up to whole chunks, and its scales and sums. */
+static void arrange_column(uint8_t *to, const struct plain_column *column, size_t groups,
+                           size_t chunks, const enum order order)
 {
-    const size_t groups = x->k_padded / ACT_GROUP, chunks = plain_chunks(x->k);
-    const struct plain_column column = {
-        x->q + c * x->k_padded, x->scale + c * groups, x->sum + c * groups,
-        x->halves + 2 * c * groups,
-    };
-    if (order == ORDER_NATURAL && groups == chunks * CHUNK_GROUPS)
-        return column;
-    int8_t *q = (int8_t *)scratch + c * chunks * PLAIN_CHUNK_BYTES;
-    float *scale = (float *)(q + chunks * CHUNK_GROUPS * ACT_GROUP);
+    int8_t *q = (int8_t *)to;
+    float *scale = (float *)(to + chunks * CHUNK_GROUPS * ACT_GROUP);
     float *sum = scale + chunks * CHUNK_GROUPS;
     memset(scale, 0, 2 * chunks * CHUNK_GROUPS * sizeof *scale);
-    memcpy(scale, column.scale, groups * sizeof *scale);
-    memcpy(sum, column.sum, groups * sizeof *sum);
+    memcpy(scale, column->scale, groups * sizeof *scale);
+    memcpy(sum, column->sum, groups * sizeof *sum);
     for (size_t g = 0; g < chunks * CHUNK_GROUPS; g += CHUNK_GROUPS) {
         f8_store(scale + g, plain_floats8(f8_load(scale + g), order));
         f8_store(sum + g, plain_floats8(f8_load(sum + g), order));
@@ -235,18 +276,52 @@ static struct plain_column plain_prepare(const struct acts *x, size_t c, const e
     for (size_t g = 0; g < chunks * CHUNK_GROUPS; g += 2) {
         int8_t two[2 * ACT_GROUP] = {0};
         const size_t n = g >= groups ? 0 : groups - g < 2 ? 1 : 2;
-        memcpy(two, column.q + g * ACT_GROUP, n * ACT_GROUP);
+        memcpy(two, column->q + g * ACT_GROUP, n * ACT_GROUP);
         plain_reorder(q + g * ACT_GROUP, two, order);
     }
-    return (struct plain_column){q, scale, sum, NULL};
+}
+
+/* Where acts_quantize put it, which needs no arranging if it fills whole chunks as it is. */
+static struct plain_column natural_column(const struct acts *x, size_t c)
+{
+    const size_t groups = x->k_padded / ACT_GROUP;
+    return (struct plain_column){
+        x->q + c * x->k_padded, x->scale + c * groups, x->sum + c * groups,
+        x->halves + 2 * c * groups,
+    };
+}
+
+static bool is_arranged(const struct acts *x, const enum order order)
+{
+    return order != ORDER_NATURAL || x->k_padded % PLAIN_CHUNK;
+}
+
+static void acts_arrange(struct acts *x, size_t c)
+{
+    const struct plain_column column = natural_column(x, c);
+    for (enum order order = 0; order < ORDERS; order++)
+        if ((PLAIN_ORDERS >> order & 1) && is_arranged(x, order))
+            arrange_column(acts_arranged(x, c, order), &column, x->k_padded / ACT_GROUP,
+                           plain_chunks(x->k), order);
+}
+
+static struct plain_column plain_column(const struct acts *x, size_t c, const enum order order)
+{
+    if (!is_arranged(x, order))
+        return natural_column(x, c);
+    const uint8_t *at = acts_arranged(x, c, order);
+    const float *scale = (const float *)(at + plain_chunks(x->k) * PLAIN_CHUNK);
+    return (struct plain_column){
+        (const int8_t *)at, scale, scale + plain_chunks(x->k) * CHUNK_GROUPS, NULL,
+    };
 }
 
 static void plain_matmul(float *out, size_t out_stride, const struct matrix *w,
-                         const struct acts *x, size_t row_begin, size_t row_end, void *scratch)
+                         const struct acts *x, size_t row_begin, size_t row_end)
 {
     struct plain_column columns[ACT_PLAIN_MAX];
     for (size_t c = 0; c < x->columns; c++)
-        columns[c] = plain_prepare(x, c, plain_order(w->quant), scratch);
+        columns[c] = plain_column(x, c, plain_order(w->quant));
     /* More rows at once, where no other columns wait for them, are one stream to the prefetcher. */
     const size_t step = x->columns <= PLAIN_COLUMNS ? row_end - row_begin : PLAIN_ROWS;
     for (size_t r = row_begin; r < row_end; r += step) {

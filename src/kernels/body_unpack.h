@@ -235,14 +235,6 @@ UNPACK bool has_m(const enum kind kind)
     return kind != KIND_BYTES && kind != KIND_SIXTEENS;
 }
 
-/* How the numbers of two groups a and b may stand, where their bits are not spread out to one group
- * after the other: that saves bringing each group's together. */
-enum order {
-    ORDER_NATURAL,      /* a, b */
-    ORDER_HALVES,       /* a's first 16, b's first 16; a's last 16, b's last 16 */
-    ORDER_PAIRS,        /* a's even ones, b's even ones; a's odd ones, b's odd ones */
-};
-
 /* ---- scales of 32 numbers each ---- */
 
 struct scales8 {
@@ -309,12 +301,12 @@ UNPACK struct scales8 scales(const struct chunk *chunk, const struct matrix *w,
         s.d = f8_halves_apart(at, 18);
         s.m = f8_mul(s.d, f8_set1(-8));
         return s;
-    case QUANT_Q4_1: return (struct scales8){f8_halves_apart(at, 20), f8_halves_apart(at + 2, 20)};
+    case QUANT_Q4_1: f8_pairs_apart(&s.d, &s.m, at, 20); return s;
     case QUANT_Q5_0:
         s.d = f8_halves_apart(at, 22);
         s.m = f8_mul(s.d, f8_set1(-16));
         return s;
-    case QUANT_Q5_1: return (struct scales8){f8_halves_apart(at, 24), f8_halves_apart(at + 2, 24)};
+    case QUANT_Q5_1: f8_pairs_apart(&s.d, &s.m, at, 24); return s;
     case QUANT_IQ4_NL: s.d = f8_halves_apart(at, 18); return s;
     case QUANT_MXFP4:
         s.d = scales_mxfp4(at);

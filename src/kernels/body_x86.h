@@ -76,6 +76,8 @@ static inline w8 w8_add(w8 a, w8 b)
     return _mm256_add_epi32(a, b);
 }
 
+enum { PLAIN_ORDERS = 1 << ORDER_NATURAL | 1 << ORDER_HALVES | 1 << ORDER_PAIRS };
+
 static inline enum order plain_order(const enum quant quant)
 {
     switch (quant) {
@@ -284,13 +286,29 @@ static inline w8 plain_fixes(const struct sixteens *s, const int16_t *halves, co
     return _mm256_madd_epi16(fix, vb_load(halves));
 }
 
-/* The same tree as run_sum's. */
-static inline float plain_run_sum(f8 x, const enum order order)
+/* Within each half, the sums of four rows' four lanes: 0 and 2, 1 and 3, then those two. */
+static inline __m256 sum_quads(__m256 a, __m256 b, __m256 c, __m256 d)
 {
-    __m128 low = _mm256_castps256_ps128(x), high = _mm256_extractf128_ps(x, 1);
-    if (order == ORDER_NATURAL)
-        return sse_sum(_mm_add_ps(low, high)) + 0.0f;
-    return sse_sum(low) + sse_sum(high) + 0.0f;
+    __m256 ab = _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x44), _mm256_shuffle_ps(a, b, 0xee));
+    __m256 cd = _mm256_add_ps(_mm256_shuffle_ps(c, d, 0x44), _mm256_shuffle_ps(c, d, 0xee));
+    return _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x88), _mm256_shuffle_ps(ab, cd, 0xdd));
+}
+
+/* The halves of x added to each other, in both. */
+static inline __m256 add_halves(__m256 x)
+{
+    return _mm256_add_ps(x, _mm256_permute2f128_ps(x, x, 0x01));
+}
+
+/* The same tree as run_sum's. */
+static inline void plain_run_sums(float sums[4], const f8 t[4], const enum order order)
+{
+    __m256 all = order == ORDER_NATURAL
+                     ? sum_quads(add_halves(t[0]), add_halves(t[1]), add_halves(t[2]),
+                                 add_halves(t[3]))
+                     : add_halves(sum_quads(t[0], t[1], t[2], t[3]));
+    __m128 run = _mm_add_ps(_mm256_castps256_ps128(all), _mm_setzero_ps());
+    _mm_storeu_ps(sums, _mm_add_ps(_mm_loadu_ps(sums), run));
 }
 
 #include "kernels/body_plain.h"

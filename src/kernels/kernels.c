@@ -139,7 +139,8 @@ size_t acts_bytes(size_t k, size_t columns)
     size_t all = round_up(columns, ACT_LANES_MAX), padded = round_up(k, ACT_GROUP);
     size_t groups = all * (padded / ACT_GROUP);
     return acts_part(all * padded) + 2 * acts_part(groups * sizeof(float)) +
-           acts_part(groups * 2 * sizeof(int16_t));
+           acts_part(groups * 2 * sizeof(int16_t)) +
+           acts_part(ORDERS * ACT_PLAIN_MAX * plain_chunks(k) * PLAIN_CHUNK_BYTES);
 }
 
 void acts_init(struct acts *x, void *storage, size_t k, size_t columns)
@@ -155,12 +156,14 @@ void acts_init(struct acts *x, void *storage, size_t k, size_t columns)
     x->sum = (float *)at;
     at += acts_part(groups * sizeof(float));
     x->halves = (int16_t *)at;
+    at += acts_part(groups * 2 * sizeof(int16_t));
+    x->arranged = (uint8_t *)at;
 }
 
 size_t matmul_scratch_bytes(size_t k)
 {
-    const size_t plain = ACT_PLAIN_MAX * plain_chunks(k) * PLAIN_CHUNK_BYTES;
-    return plain > MATMUL_SCRATCH_BYTES ? plain : MATMUL_SCRATCH_BYTES;
+    (void)k;
+    return MATMUL_SCRATCH_BYTES;
 }
 
 size_t attend_scratch_floats(size_t head_dim)

@@ -42,7 +42,7 @@ enum {
 /* Activations made ready for multiplication. Float weights read f32 alone; quantised weights read
  * what acts_quantize makes of it: int8 with a scale and a sum for each group of ACT_GROUP numbers.
  *
- * acts_init carves q, scale, sum and halves out of storage; then the caller sets f32, stride and
+ * acts_init carves all that is made out of storage; then the caller sets f32, stride and
  * columns (up to the number it was made for) and must not change them between acts_quantize and the
  * last matmul. Columns stand in panels of acts_lanes(columns): within a panel, `lanes` times 4
  * numbers of each column alternate, so that one vector holds 4 numbers of each of several columns.
@@ -55,6 +55,7 @@ struct acts {
     float *scale;               /* [panel][k_padded / ACT_GROUP][lanes] */
     float *sum;                 /* like scale: scale * sum of q */
     int16_t *halves;            /* like scale, 2 each: sums of q over the group's 16 and 16 */
+    uint8_t *arranged;          /* few columns in other orders, see acts.h */
     size_t k_padded;            /* k rounded up to ACT_GROUP; q is zero from k on */
 };
 

@@ -187,6 +187,8 @@ static inline w8 w8_add(w8 a, w8 b)
 }
 
 /* A group is two vectors of 16 numbers here, so the natural order has nothing to bring together. */
+enum { PLAIN_ORDERS = 1 << ORDER_NATURAL };
+
 static inline enum order plain_order(enum quant quant)
 {
     return ORDER_NATURAL;
@@ -274,11 +276,13 @@ static inline w8 plain_fixes(const struct sixteens *s, const int16_t *halves, co
 }
 
 /* The same tree as run_sum's. */
-static inline float plain_run_sum(f8 x, enum order order)
+static inline void plain_run_sums(float sums[4], const f8 t[4], enum order order)
 {
-    float32x4_t four = vaddq_f32(x.val[0], x.val[1]);
-    float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
-    return vget_lane_f32(two, 0) + vget_lane_f32(two, 1) + 0.0f;
+    for (size_t i = 0; i < 4; i++) {
+        float32x4_t four = vaddq_f32(t[i].val[0], t[i].val[1]);
+        float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
+        sums[i] += vget_lane_f32(two, 0) + vget_lane_f32(two, 1) + 0.0f;
+    }
 }
 
 #include "kernels/body_plain.h"
@@ -287,7 +291,7 @@ static void matmul_groups(float *out, size_t out_stride, const struct matrix *w,
                           const struct acts *x, size_t row_begin, size_t row_end, void *scratch)
 {
     if (x->columns <= ACT_PLAIN_MAX)
-        plain_matmul(out, out_stride, w, x, row_begin, row_end, scratch);
+        plain_matmul(out, out_stride, w, x, row_begin, row_end);
     else
         gemm_run(out, out_stride, w, x, row_begin, row_end, scratch, tiles);
 }

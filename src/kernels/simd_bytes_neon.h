@@ -190,6 +190,13 @@ static inline f8 f8_halves_apart(const uint8_t *at, size_t stride)
     return f8_join(vcvt_f32_f16(vget_low_f16(floats)), vcvt_high_f32_f16(floats));
 }
 
+/* 8 pairs of half floats `stride` bytes apart: their first and their second ones. */
+static inline void f8_pairs_apart(f8 *first, f8 *second, const uint8_t *at, size_t stride)
+{
+    *first = f8_halves_apart(at, stride);
+    *second = f8_halves_apart(at + 2, stride);
+}
+
 static inline uint32x4x2_t neon_bytes(uint64_t x)
 {
     uint16x8_t wide = vmovl_u8(vcreate_u8(x));

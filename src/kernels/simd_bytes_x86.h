@@ -162,20 +162,35 @@ static inline f8 f8_floats4(uint64_t low, uint64_t high)
     return _mm256_castps128_ps256(_mm_castsi128_ps(four));
 }
 
-static inline short x86_i16(const uint8_t *at)
+static inline int x86_i32(const uint8_t *at)
 {
-    int16_t x;
+    int32_t x;
     memcpy(&x, at, sizeof x);
     return x;
 }
 
-/* Half floats that stand stride bytes apart. */
+static inline __m128i x86_four_apart(const uint8_t *at, size_t stride)
+{
+    return _mm_setr_epi32(x86_i32(at), x86_i32(at + stride), x86_i32(at + 2 * stride),
+                          x86_i32(at + 3 * stride));
+}
+
+/* 8 pairs of half floats `stride` bytes apart: their first and their second ones. */
+static inline void f8_pairs_apart(f8 *first, f8 *second, const uint8_t *at, size_t stride)
+{
+    const __m128i split = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+    __m128i low = _mm_shuffle_epi8(x86_four_apart(at, stride), split);
+    __m128i high = _mm_shuffle_epi8(x86_four_apart(at + 4 * stride, stride), split);
+    *first = _mm256_cvtph_ps(_mm_unpacklo_epi64(low, high));
+    *second = _mm256_cvtph_ps(_mm_unpackhi_epi64(low, high));
+}
+
+/* 8 half floats `stride` bytes apart, each of which two more bytes of its block follow. */
 static inline f8 f8_halves_apart(const uint8_t *at, size_t stride)
 {
-    return _mm256_cvtph_ps(_mm_setr_epi16(
-        x86_i16(at), x86_i16(at + stride), x86_i16(at + 2 * stride), x86_i16(at + 3 * stride),
-        x86_i16(at + 4 * stride), x86_i16(at + 5 * stride), x86_i16(at + 6 * stride),
-        x86_i16(at + 7 * stride)));
+    f8 first, second;
+    f8_pairs_apart(&first, &second, at, stride);
+    return first;
 }
 
 /* The bytes of x, unsigned. */
