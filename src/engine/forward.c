@@ -45,15 +45,14 @@ static size_t larger(size_t a, size_t b)
 static void lay_out_threads(struct forward *f, struct carver *c)
 {
     const struct hparams *h = f->hparams;
-    const size_t query = (size_t)h->heads * h->head_dim, rows = f->rows_max;
-    const size_t widest = larger(larger(h->ffn, h->expert_ffn), larger(h->hidden, query));
+    const size_t rows = f->rows_max;
     const size_t tile = larger(rows * larger(TILE_ROWS, h->head_dim), COLUMNS_FEW * TILE_ROWS_FEW);
     const unsigned threads = pool_threads(f->pool);
 
     f->threads = carve(c, threads, sizeof *f->threads);
     for (unsigned t = 0; t < threads; t++) {
         struct thread_scratch own = {
-            .matmul = carve(c, matmul_scratch_bytes(widest), 1),
+            .matmul = carve(c, matmul_scratch_bytes(), 1),
             .attend = carve(c, attend_scratch_floats(h->head_dim), sizeof(float)),
             .tile = carve(c, tile, sizeof(float)),
             .k = carve(c, f->pages_max, sizeof *own.k),

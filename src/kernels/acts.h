@@ -43,8 +43,8 @@ static inline size_t plain_chunks(size_t k)
     return (k + PLAIN_CHUNK - 1) / PLAIN_CHUNK;
 }
 
-/* One of few columns in an order, filled up with zeros to whole chunks: its numbers, its scales, its
- * sums. Made once by acts_quantize; a row range of matmul may be too short to make it anew. */
+/* One of few columns in an order, filled up with zeros to whole chunks: its numbers, its scales,
+ * its sums. Made once by acts_quantize: a row range of matmul may be too short to make it anew. */
 static inline uint8_t *acts_arranged(const struct acts *x, size_t column, enum order order)
 {
     return x->arranged + (order * ACT_PLAIN_MAX + column) * plain_chunks(x->k) * PLAIN_CHUNK_BYTES;

@@ -3,7 +3,7 @@
  *
  * The hard thing is latency: a group's numbers wait for its largest, and that for a division. So a
  * batch of groups first finds all its scales, and then converts. The file that includes this gives
- * group_top(values), the largest absolute value, quantize_group, and (body_plain.h) acts_arrange. */
+ * group_top(values), the largest absolute value, and quantize_group; body_plain.h acts_arrange. */
 #include <string.h>
 
 #include "kernels/acts.h"

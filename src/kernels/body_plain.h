@@ -11,7 +11,8 @@
  * plain_numbers(n, at, half, quant) to read four groups so; plain_reorder(to, q, order) to bring
  * two groups of activations into it, plain_floats8(x, order) their scales; plain_dots(n, q, kind,
  * order), plain_eight(low, high, kind, order), and the same of sixteens; plain_fixes;
- * plain_run_sums(sums, totals, order), which adds those of a run of PLAIN_QUAD rows; PLAIN_ORDERS, a bit for each order that plain_order may say. */
+ * plain_run_sums(sums, totals, order), which adds those of a run of PLAIN_QUAD rows; PLAIN_ORDERS,
+ * a bit for each order that plain_order may say. */
 #include "kernels/acts.h"
 #include "kernels/body_unpack.h"
 

@@ -160,9 +160,8 @@ void acts_init(struct acts *x, void *storage, size_t k, size_t columns)
     x->arranged = (uint8_t *)at;
 }
 
-size_t matmul_scratch_bytes(size_t k)
+size_t matmul_scratch_bytes(void)
 {
-    (void)k;
     return MATMUL_SCRATCH_BYTES;
 }
 

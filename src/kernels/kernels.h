@@ -127,7 +127,7 @@ const struct kernels *kernels_nth(size_t i);
 
 size_t acts_bytes(size_t k, size_t columns);            /* storage, to be aligned to 64 */
 void acts_init(struct acts *x, void *storage, size_t k, size_t columns);
-size_t matmul_scratch_bytes(size_t k);      /* of one thread, for the widest k; aligned to 64 */
+size_t matmul_scratch_bytes(void);      /* of one thread; aligned to 64 */
 size_t attend_scratch_floats(size_t head_dim);
 
 #endif

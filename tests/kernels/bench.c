@@ -104,7 +104,7 @@ static void bench_product(struct check *check, enum quant quant, uint32_t rows, 
         quantize = now() - start < quantize ? now() - start : quantize;
     }
     product.out = check_alloc(columns * rows * sizeof *product.out);
-    product.scratch = check_alloc(matmul_scratch_bytes(cols));
+    product.scratch = check_alloc(matmul_scratch_bytes());
     double seconds = product_seconds(&product);
     double macs = (double)rows * cols * (double)columns;
     double row_bytes = (double)(product.w.row_bytes + 2 * product.w.scale_row_bytes);

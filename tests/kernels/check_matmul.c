@@ -73,7 +73,7 @@ static void check_company(struct check *check, const struct matrix *w, const str
     const size_t begin = check_random(check, row_begin, row_end - 1);
     const size_t end = check_random(check, begin + 1, row_end);
     void *storage = check_alloc(acts_bytes(all->k, columns));
-    void *scratch = check_alloc(matmul_scratch_bytes(all->k));
+    void *scratch = check_alloc(matmul_scratch_bytes());
     float *out = check_alloc(columns * w->rows * sizeof *out);
     struct acts x;
     acts_init(&x, storage, all->k, columns);
@@ -107,7 +107,7 @@ static void check_product(struct check *check, enum quant quant, uint32_t rows, 
     void *storage = check_alloc(acts_bytes(cols, columns + 5));
     float *f32 = check_alloc(columns * stride * sizeof *f32);
     float *out = check_alloc(columns * out_stride * sizeof *out);
-    void *scratch = check_alloc(matmul_scratch_bytes(cols));
+    void *scratch = check_alloc(matmul_scratch_bytes());
     struct acts x;
     acts_init(&x, storage, cols, columns + 5);
     x.f32 = f32;
