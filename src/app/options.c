@@ -52,7 +52,7 @@ const struct option options[] = {
      .help = "threads that compute; 0: one for each core"},
     {.name = "cpu", .type = OPTION_TEXT, .offset = FIELD(cpu), .commands = FOR_STEPS,
      .fallback = "", .metavar = "NAME",
-     .help = "kernels to use (scalar, avx2, avx512-vnni, neon); default: the fastest that runs"},
+     .help = "kernels to use (scalar, avx2, avx-vnni, avx512-vnni, neon); default: the fastest"},
     {.name = "kv-memory", .type = OPTION_BYTES, .offset = FIELD(kv_memory), .commands = FOR_STEPS,
      .fallback = "0", .min = 0, .max = 64 * TIB, .metavar = "BYTES",
      .help = "for a model's keys and values; 0: one context, from 1GiB to a quarter of all memory"},

@@ -18,6 +18,7 @@ static inline __m256i dot_add(__m256i sums, __m256i u, __m256i s)
     return _mm256_dpbusd_epi32(sums, u, s);
 }
 
+enum { PLAIN_WORDS = 1 };
 #include "kernels/body_x86.h"
 
 enum {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels/acts.h"
+#include "kernels/fetch.h"
 #include "kernels/half.h"
 #include "kernels/isa.h"
 #include "kernels/kernels.h"
@@ -240,17 +241,6 @@ static void read_floats(float *out, const struct matrix *w, size_t row, size_t f
 static void dequant_floats(float *out, const struct matrix *w, size_t row)
 {
     read_floats(out, w, row, 0, w->cols);
-}
-
-/* Asks for the memory that is FETCH_AHEAD further on than [at, at + bytes). Past the end of a
- * matrix that is the next one or nothing: a prefetch never faults. */
-enum { FETCH_AHEAD = 4096, FETCH_LINE = 64 };
-
-__attribute__((always_inline)) static inline void       /* gcc takes a call of it for no effect */
-fetch_ahead(const void *at, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i += FETCH_LINE)
-        __builtin_prefetch((const char *)at + FETCH_AHEAD + i);
 }
 
 /* Float weights: a panel of MATMUL_ROWS rows, FLOAT_K numbers long, is made floats in scratch and

@@ -15,6 +15,7 @@
  * a bit for each order that plain_order may say. */
 #include "kernels/acts.h"
 #include "kernels/body_unpack.h"
+#include "kernels/fetch.h"
 
 enum {
     PLAIN_COLUMNS = 4,          /* at once, */

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "kernels/group.h"
+#include "kernels/half.h"
 #include "kernels/kernels.h"
 
 enum { CHUNK_GROUPS = 8 };

@@ -1,10 +1,11 @@
-/* body_x86.h - the int8 side that AVX2 and AVX-512-VNNI share: quantising activations, and what
- * body_plain.h is written in.
+/* body_x86.h - the int8 side that AVX2, AVX-VNNI and AVX-512-VNNI share: quantising activations,
+ * and what body_plain.h is written in.
  *
  * The hard thing is to bring the sums of 8 groups into the 8 lanes of one vector for little: while
  * they fit 16 bits, one addition or one packing takes care of twice as many.
  *
- * The file that includes this gives dot_add(sums, u, s). */
+ * The file that includes this gives dot_add(sums, u, s), and PLAIN_WORDS: whether products of up to
+ * 6 bits gather in 16 bits, or are left to dot_add as those of 8 bits are. */
 #include <math.h>
 #include <string.h>
 
@@ -130,7 +131,7 @@ plain_numbers(vb n[4], const uint8_t *at, const size_t half, const enum quant qu
         two_nibbles(n, vb_load(from));
         two_nibbles(n + 2, vb_load(from + 32));
         return;
-    case ORDER_HALVES: break;
+    default: break;             /* ORDER_HALVES */
     }
     if (quant == QUANT_IQ4_XS)
         from = at + half * 4 * 16;
@@ -154,20 +155,20 @@ static inline __m256i fold_words(__m256i x, __m256i y)
                             _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0xdd)));
 }
 
-/* Fours have, in natural order, a b c d in one half and a b c d again in the other, up to 4 bits as
- * two words each; in another order a a c c and b b d d, up to 4 bits as four words each. In another
- * order than the natural one the eight come out as 0 2 4 6 1 3 5 7. */
+/* Fours have, in natural order, a b c d in one half and a b c d again in the other; in another
+ * order a a c c and b b d d. Where words are used, up to 4 bits, each of these is two words, in
+ * another order four. In another order than the natural one the eight come out as 0 2 4 6 1 3 5 7. */
 __attribute__((always_inline)) static inline w8
 plain_eight(plain_four low, plain_four high, const enum kind kind, const enum order order)
 {
     const __m256i one = _mm256_set1_epi16(1);
+    const bool words = PLAIN_WORDS && kind == KIND_BITS4;
     if (order != ORDER_NATURAL)
-        return kind == KIND_BITS4 ? _mm256_madd_epi16(fold_words(low, high), one)
-                                  : _mm256_hadd_epi32(low, high);
+        return words ? _mm256_madd_epi16(fold_words(low, high), one)
+                     : _mm256_hadd_epi32(low, high);
     __m256i a = _mm256_permute2x128_si256(low, high, 0x20);
     __m256i b = _mm256_permute2x128_si256(low, high, 0x31);
-    return kind == KIND_BITS4 ? _mm256_madd_epi16(_mm256_add_epi16(a, b), one)
-                              : _mm256_add_epi32(a, b);
+    return words ? _mm256_madd_epi16(_mm256_add_epi16(a, b), one) : _mm256_add_epi32(a, b);
 }
 
 /* Floats of 8 groups in the order of their sums. */
@@ -197,24 +198,28 @@ static inline __m256i half_products(const vb n[2], const int8_t *q)
                             _mm256_maddubs_epi16(n[1], vb_load(q + ACT_GROUP)));
 }
 
-/* Signed bytes times signed bytes: the weight's sign goes over to the activation. */
-static inline __m256i dot_signed(vb w, const int8_t *q)
+/* sums + w . q. Where both are signed, the weight's sign goes over to the activation. */
+__attribute__((always_inline)) static inline __m256i
+dot_group(__m256i sums, vb w, const int8_t *q, const bool is_signed)
 {
-    return dot_add(_mm256_setzero_si256(), _mm256_abs_epi8(w), _mm256_sign_epi8(vb_load(q), w));
+    return is_signed ? dot_add(sums, _mm256_abs_epi8(w), _mm256_sign_epi8(vb_load(q), w))
+                     : dot_add(sums, w, vb_load(q));
 }
 
 __attribute__((always_inline)) static inline plain_four
-plain_dots_bytes(const vb n[4], const int8_t *q, const enum order order)
+plain_dots_wide(const vb n[4], const int8_t *q, const bool is_signed, const enum order order)
 {
     __m256i dots[4];
     UNROLL
-    for (size_t g = 0; g < 4; g++)
-        dots[g] = dot_signed(n[g], q + g * ACT_GROUP);
-    if (order == ORDER_NATURAL)
-        return _mm256_hadd_epi32(_mm256_hadd_epi32(dots[0], dots[1]),
-                                 _mm256_hadd_epi32(dots[2], dots[3]));
-    return _mm256_hadd_epi32(_mm256_add_epi32(dots[0], dots[1]),
-                             _mm256_add_epi32(dots[2], dots[3]));
+    for (size_t g = 0; g < 4; g++) {
+        const bool onto = order != ORDER_NATURAL && g % 2;      /* the other half of both groups */
+        dots[g] = dot_group(onto ? dots[g - 1] : _mm256_setzero_si256(), n[g], q + g * ACT_GROUP,
+                            is_signed);
+    }
+    if (order != ORDER_NATURAL)
+        return _mm256_hadd_epi32(dots[1], dots[3]);
+    return _mm256_hadd_epi32(_mm256_hadd_epi32(dots[0], dots[1]),
+                             _mm256_hadd_epi32(dots[2], dots[3]));
 }
 
 /* Words have room for the sums of 16 products of 4 bits, of 8 of 5 bits (31 * 127 * 8), of 4 of 6
@@ -223,8 +228,9 @@ __attribute__((always_inline)) static inline plain_four
 plain_dots(const vb n[4], const int8_t *q, const enum kind kind, const enum order order)
 {
     const __m256i one = _mm256_set1_epi16(1);
-    if (kind == KIND_BYTES || kind == KIND_BYTES_M)
-        return plain_dots_bytes(n, q, order);
+    const bool is_signed = kind == KIND_BYTES || kind == KIND_BYTES_M;
+    if (is_signed || !PLAIN_WORDS)
+        return plain_dots_wide(n, q, is_signed, order);
     __m256i sums;
     if (order != ORDER_NATURAL) {
         sums = fold_fours(half_products(n, q), half_products(n + 2, q + 2 * ACT_GROUP));

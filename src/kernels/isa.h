@@ -7,7 +7,9 @@
 
 extern const struct kernels kernels_scalar;         /* complete */
 extern const struct kernels kernels_avx2;           /* AVX2, FMA, F16C; over scalar */
-extern const struct kernels kernels_avx512_vnni;    /* AVX-512 F, BW, VL, DQ, VNNI; over avx2 */
+extern const struct kernels kernels_avx_vnni;       /* AVX-VNNI; over avx2 */
+extern const struct kernels kernels_avx512_vnni;    /* AVX-512 F, BW, VL, DQ, VNNI; over avx2, has
+                                                       all that avx_vnni has */
 extern const struct kernels kernels_neon;           /* over scalar */
 extern const struct kernels kernels_neon_dotprod;   /* over neon */
 

@@ -74,6 +74,17 @@ static bool cpu_has_f16c(void)
     unsigned a, b, c, d;
     return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
 }
+
+#if defined(KERNELS_AVX_VNNI)
+/* Its registers are AVX2's: a system that saves those is enough. */
+static bool cpu_has_avx_vnni(void)
+{
+    enum { LEAF = 7, AVX_VNNI = 1 << 4 };
+    unsigned last, a, b, c, d;
+    return __get_cpuid_count(LEAF, 0, &last, &b, &c, &d) && last >= 1 &&
+           __get_cpuid_count(LEAF, 1, &a, &b, &c, &d) && (a & AVX_VNNI);
+}
+#endif
 #endif
 
 static void tables_fill(void)
@@ -84,6 +95,10 @@ static void tables_fill(void)
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !cpu_has_f16c())
         return;
     tables_push(&kernels_avx2);
+#if defined(KERNELS_AVX_VNNI)
+    if (cpu_has_avx_vnni())
+        tables_push(&kernels_avx_vnni);
+#endif
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vnni"))

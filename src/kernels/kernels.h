@@ -1,8 +1,8 @@
 /* kernels.h - the arithmetic, as one table of functions chosen at run time.
  *
- * scalar.c is the reference and fills the whole table. Each instruction set (avx2.c, avx512.c,
- * neon.c) exports one const table of what it does better; kernels_select copies scalar's and
- * overlays them in order. Kernels know nothing of models or tokens, take no locks, allocate
+ * scalar.c is the reference and fills the whole table. Each instruction set (avx2.c, avxvnni.c,
+ * avx512.c, neon.c) exports one const table of what it does better; kernels_select copies scalar's
+ * and overlays them in order. Kernels know nothing of models or tokens, take no locks, allocate
  * nothing, and are safe to run on several threads over disjoint outputs.
  *
  * "Column" is one token's vector: activations are [columns][k], outputs [columns][rows].
@@ -18,8 +18,9 @@
  *     t = fma(sum of n * q, d * scale, t), then, where the format has an m, t = fma(m, sum, t)
  * and the run's sum is ((t0+t4) + (t2+t6)) + ((t1+t5) + (t3+t7)). The sums of the runs are added in
  * order. One column alone finds 8 groups in the lanes of a vector; of many columns a vector has one
- * group of each, and their groups stand in the order in which a run needs them (acts.h). Float
- * weights: runs of 1024 numbers, one total a lane. */
+ * group of each, and their groups stand in the order in which a run needs them (acts.h). So the
+ * SIMD tables agree with each other in quantised products. Float weights: runs of 1024 numbers, one
+ * total a lane. */
 #ifndef PENSIEVE_KERNELS_KERNELS_H
 #define PENSIEVE_KERNELS_KERNELS_H
 
@@ -82,7 +83,8 @@ struct attend {
 };
 
 struct kernels {
-    const char *isa;            /* "scalar", "avx2", "avx512-vnni", "neon", "neon-dotprod" */
+    const char *isa;            /* "scalar", "avx2", "avx-vnni", "avx512-vnni", "neon",
+                                   "neon-dotprod" */
 
     /* out[w->cols] = the numbers of one stored row. */
     void (*dequant[QUANT_COUNT])(float *out, const struct matrix *w, size_t row);

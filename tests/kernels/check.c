@@ -86,7 +86,7 @@ static bool check_table(const struct kernels *table, uint64_t seed, unsigned rou
 }
 
 #ifdef CHECK_EMULATED
-/* AVX-512's file, compiled over an emulation of its instructions: for CPUs that lack them. */
+/* A file compiled over an emulation of its instructions, for CPUs that lack them; over AVX2's. */
 extern const struct kernels kernels_emulated;
 
 static const struct kernels *nth_table(size_t i)

@@ -98,6 +98,16 @@ AVX512 static inline __m512 fma_avx512(__m512 sums, __m512 a, __m512 b)
     return _mm512_fmadd_ps(a, b, sums);
 }
 
+#if defined(KERNELS_AVX_VNNI)
+#define AVX_VNNI __attribute__((target("avx2,avxvnni")))
+
+AVX_VNNI static inline __m256i dot_avx_vnni(__m256i sums, __m256i a, __m256i b)
+{
+    return _mm256_dpbusd_avx_epi32(sums, a, b);
+}
+
+PEAK_LOOP(bytes_avx_vnni, AVX_VNNI, __m256i, CHAINS, dot_avx_vnni)
+#endif
 PEAK_LOOP(bytes_avx2, AVX2, __m256i, CHAINS_GROUP, group_avx2)
 PEAK_LOOP(floats_avx2, AVX2, __m256, CHAINS, fma_avx2)
 PEAK_LOOP(bytes_avx512, AVX512, __m512i, CHAINS, dot_avx512)
@@ -105,6 +115,9 @@ PEAK_LOOP(floats_avx512, AVX512, __m512, CHAINS, fma_avx512)
 
 static const struct peak peaks[] = {
     {"avx2", bytes_avx2, floats_avx2, CHAINS_GROUP * 32 * 8, CHAINS * 8},
+#if defined(KERNELS_AVX_VNNI)
+    {"avx-vnni", bytes_avx_vnni, floats_avx2, CHAINS * 32, CHAINS * 8},
+#endif
     {"avx512-vnni", bytes_avx512, floats_avx512, CHAINS * 64, CHAINS * 16},
 };
 
