@@ -18,4 +18,12 @@ uint32_t pace_rows(const struct pace *pace, double seconds);
 
 enum { PACE_ROWS_MIN = 32 };
 
+/* Tokens a second over the last few seconds of such work. */
+struct rate {
+    double tokens, seconds;             /* both fade with RATE_SECONDS of work */
+};
+
+/* A step that took so many seconds had so many of them. Returns the rate. */
+double rate_add(struct rate *rate, uint32_t tokens, double seconds);
+
 #endif

@@ -21,7 +21,6 @@
 #include "engine/scheduler.h"
 
 #include <assert.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,12 +37,6 @@ struct list {
     struct sequence *oldest, *newest;
     uint32_t n;
 };
-
-struct rate {
-    double tokens, seconds;     /* both fade with RATE_SECONDS of work */
-};
-
-static const double RATE_SECONDS = 4;
 
 /* In one step, of those that wait: so many turns may pass without a row. It bounds the search. */
 enum { PASSED_MAX = 16 };
@@ -384,14 +377,34 @@ static bool could_enter(const struct scheduler *scheduler, const struct sequence
     return pages * KV_PAGE >= wanted;
 }
 
-/* Pages for the whole prompt and one token more, and a place among those that run. */
+/* Grows with all that is computed. */
+static uint64_t progress(const struct scheduler *scheduler)
+{
+    return 1 + scheduler->stats.prefill_rows + scheduler->stats.output_tokens;
+}
+
+static bool make_pages_free(struct scheduler *scheduler, struct sequence *sequence, uint32_t wanted)
+{
+    const uint64_t preempted = scheduler->stats.preemptions;
+
+    while (!kv_table_reserve(scheduler->options.cache, &sequence->table, wanted)) {
+        if (make_way(scheduler, sequence))
+            continue;
+        if (scheduler->stats.preemptions > preempted)
+            sequence->in_vain = progress(scheduler);
+        return false;
+    }
+    return true;
+}
+
+/* Pages for the whole prompt and one token more, and a place among those that run. Whoever sent
+ * others away in vain waits until they have computed something before it does so again. */
 static bool make_room_to_enter(struct scheduler *scheduler, struct sequence *sequence)
 {
-    struct kv_cache *cache = scheduler->options.cache;
     const uint32_t context = scheduler->options.context;
     const uint32_t wanted = sequence->n < context ? sequence->n + 1 : context;
 
-    if (!could_enter(scheduler, sequence, wanted))
+    if (sequence->in_vain == progress(scheduler) || !could_enter(scheduler, sequence, wanted))
         return false;
     while (sequences_active(scheduler->running.newest, NULL) >= scheduler->options.sequences_max) {
         struct sequence *victim = victim_for_place(scheduler->running.newest, sequence);
@@ -399,10 +412,7 @@ static bool make_room_to_enter(struct scheduler *scheduler, struct sequence *seq
             return false;
         preempt(scheduler, victim);
     }
-    while (!kv_table_reserve(cache, &sequence->table, wanted))
-        if (!make_way(scheduler, sequence))
-            return false;
-    return true;
+    return make_pages_free(scheduler, sequence, wanted);
 }
 
 /* With the longest known beginning: what of it is not in memory, the disk begins to read. */
@@ -497,7 +507,8 @@ static uint32_t prompt_budget(const struct scheduler *scheduler, uint32_t decodi
     return rows < options->prefill_chunk ? rows : options->prefill_chunk;
 }
 
-static void choose_prefilling(struct scheduler *scheduler, uint32_t slots, uint32_t budget)
+/* false: nobody got rows. */
+static bool choose_prefilling(struct scheduler *scheduler, uint32_t slots, uint32_t budget)
 {
     struct turns turns = {.budget = budget, .slots = slots};
 
@@ -506,9 +517,10 @@ static void choose_prefilling(struct scheduler *scheduler, uint32_t slots, uint3
         if (may_enter(&turns))
             sequence = best_of(&scheduler->waiting, sequence);
         if (!sequence)
-            return;
+            break;
         take_turn(scheduler, &turns, sequence);
     }
+    return turns.slots < slots;
 }
 
 /* The next of those that wait can have the place of one that runs. */
@@ -533,7 +545,9 @@ static void choose(struct scheduler *scheduler)
     const uint32_t prompts = prompt_budget(scheduler, decoding);
     const uint32_t guesses = drafting_choose(&scheduler->drafting, scheduler->running.oldest,
                                              prefilling || scheduler->waiting.n ? prompts : 0);
-    choose_prefilling(scheduler, slots - decoding, prompts > guesses ? prompts - guesses : 0);
+    const uint32_t rows = prompts > guesses ? prompts - guesses : 0;
+    if (!choose_prefilling(scheduler, slots - decoding, rows) && prefilling && decoding == 0)
+        choose_decoding(scheduler, slots);      /* the place that was kept was of no use */
 }
 
 /* ---- the step ---- */
@@ -730,16 +744,6 @@ static void settle(struct scheduler *scheduler)
     }
 }
 
-static double rate_add(struct rate *rate, uint32_t tokens, double seconds)
-{
-    if (tokens) {
-        const double kept = exp(-seconds / RATE_SECONDS);
-        rate->tokens = rate->tokens * kept + tokens;
-        rate->seconds = rate->seconds * kept + seconds;
-    }
-    return rate->seconds > 0 ? rate->tokens / rate->seconds : 0;
-}
-
 bool scheduler_step(struct scheduler *scheduler)
 {
     const struct scheduler_model *model = &scheduler->options.model;
@@ -753,8 +757,8 @@ bool scheduler_step(struct scheduler *scheduler)
     take_restored(scheduler);
     choose(scheduler);
     const uint32_t rows_n = build_rows(scheduler, &prefill_rows);
-    if (rows_n == 0)
-        return false;
+    if (rows_n == 0)    /* who gave pages up, or could not use them yet, is looked at again */
+        return scheduler->stats.preemptions > before.preemptions;
     model->step(model->context, scheduler->rows, rows_n);
     settle(scheduler);
 

@@ -47,6 +47,7 @@ struct sequence {
     uint32_t rows_n;                    /* its part in this step */
     bool considered;                    /* had its turn to take prompt rows in this step */
     uint64_t passed;                    /* tokens of those that were let in before it */
+    uint64_t in_vain;                   /* the scheduler's progress when it made others go for nothing */
     float *logits;                      /* of its last row in this step that is no guess, and after
                                          * it of its guesses; NULL if not wanted */
     struct speculator speculator;       /* made when it decodes; own is NULL before */

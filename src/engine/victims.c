@@ -3,11 +3,13 @@
 
 struct sequence *victim_of(struct sequence *newest)
 {
-    struct sequence *victim = newest;
+    struct sequence *victim = NULL;
 
     for (struct sequence *sequence = newest; sequence; sequence = sequence->older) {
-        if (sequence->held != victim->held ? sequence->held
-                                           : sequence->params.rank > victim->params.rank)
+        if (sequence->table.reading)
+            continue;
+        if (!victim || (sequence->held != victim->held ? sequence->held
+                                           : sequence->params.rank > victim->params.rank))
             victim = sequence;
     }
     return victim;
@@ -15,7 +17,8 @@ struct sequence *victim_of(struct sequence *newest)
 
 bool victim_makes_way(const struct sequence *victim, const struct sequence *sequence)
 {
-    return victim->held || victim->params.rank > sequence->params.rank;
+    return !victim->table.reading &&
+           (victim->held || victim->params.rank > sequence->params.rank);
 }
 
 struct sequence *victim_for_place(struct sequence *newest, const struct sequence *sequence)
@@ -26,7 +29,7 @@ struct sequence *victim_for_place(struct sequence *newest, const struct sequence
     if (victim && victim_makes_way(victim, sequence))
         return victim;
     for (victim = newest; victim; victim = victim->older)
-        if (!victim->held && victim->params.rank >= sequence->params.rank &&
+        if (!victim->held && !victim->table.reading && victim->params.rank >= sequence->params.rank &&
             sequences_active(newest, victim->ticket.owner) >= own + 2)
             return victim;
     return NULL;

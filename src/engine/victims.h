@@ -1,7 +1,8 @@
 /* victims.h - who gives way when there is not enough for all: pages, or places in a step.
  *
  * Questions about the sequences that run, a list by age from its newest; nothing is changed
- * here. */
+ * here. One whose pages the disk is filling is nobody's victim: the disk holds them until it is done,
+ * so its going would free none, and it would begin to read them again. */
 #ifndef PENSIEVE_ENGINE_VICTIMS_H
 #define PENSIEVE_ENGINE_VICTIMS_H
 
@@ -11,7 +12,7 @@
 #include "engine/sequence.h"
 
 /* Who goes first when one that runs needs a page: one that is paused, the least urgent, the
- * youngest. NULL: nobody runs. */
+ * youngest. NULL: there is none. */
 struct sequence *victim_of(struct sequence *newest);
 /* Whether it has to go so that `sequence` can come in: it is paused, or less urgent. */
 bool victim_makes_way(const struct sequence *victim, const struct sequence *sequence);

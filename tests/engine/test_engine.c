@@ -55,6 +55,7 @@ struct run {
     int32_t out[OUT_MAX];
     _Atomic uint32_t out_n;
     uint32_t signal_at, stop_at;
+    const char *says;                   /* a regex that the text must match; NULL: anything */
     struct buf text;                    /* what came with the tokens, and the tail */
     _Atomic int dones;
     struct sequence_result result;
@@ -94,18 +95,27 @@ static void run_prompt(struct run *run, const struct engine *engine, uint64_t se
 static bool run_submit(struct run *run, struct engine *engine, uint32_t max_tokens,
                        struct sampling sampling, struct err *err)
 {
-    const struct sequence_params params = {
+    struct sequence_params params = {
         .tokens = run->prompt, .tokens_n = run->prompt_n, .max_tokens = max_tokens,
         .sampling = sampling, .context = run, .on_token = on_token, .on_done = on_done,
     };
 
+    if (run->says) {
+        const struct grammar_part part = {GRAMMAR_REGEX, STR("says"), str_of(run->says)};
+        const struct grammar_source source = {.parts = &part, .parts_n = 1};
+        params.constraint = engine_constraint_new(engine, NULL, &source, NULL, err);
+        if (!params.constraint)
+            return false;
+    }
     run->signals = queue_new(4, NULL, NULL);
     run->text = (struct buf){0};
     run->out_n = 0;
     run->dones = 0;
     run->sequence = engine_submit(engine, &params, err);
-    if (!run->sequence)
+    if (!run->sequence) {
         queue_free(run->signals);
+        constraint_free(params.constraint);
+    }
     return run->sequence != NULL;
 }
 
@@ -316,21 +326,21 @@ static void test_company_makes_no_difference(void **state)
 }
 
 /* The same text from each prompt, whether what may come is guessed or not: as likely as possible, and
- * at a temperature from the same seed. */
-static void guessing(const char *model, const char *cpu, struct sampling sampling)
+ * at a temperature from the same seed; also where a grammar says what may come. */
+static void guessing(const char *model, struct sampling sampling, const char *says)
 {
     struct engine_options options = options_of(model);
     struct run *plain = calloc(GUESSED, sizeof *plain), *guessed = calloc(GUESSED, sizeof *guessed);
     struct engine_stats stats;
     struct err err;
 
-    options.cpu = cpu;
     for (int on = 0; on < 2; on++) {
         struct run *runs = on ? guessed : plain;
         options.speculate = on ? SPECULATE_ALWAYS : SPECULATE_OFF;
         struct engine *engine = open_with(options);
         for (int i = 0; i < GUESSED; i++) {
             run_prompt(&runs[i], engine, 200 + (uint64_t)i, 5 + (uint32_t)i * 60);
+            runs[i].says = says;
             memcpy(runs[i].prompt + runs[i].prompt_n / 2, runs[i].prompt,
                    runs[i].prompt_n / 2 * sizeof *runs[i].prompt);
             if (!run_submit(&runs[i], engine, 70, sampling, &err))
@@ -357,8 +367,9 @@ static void test_guessing_makes_no_difference(void **state)
     const struct sampling greedy = {.temperature = 0, .top_p = 1};
     const struct sampling warm = {.temperature = 0.4f, .top_p = 1, .seed = 5};
 
-    guessing("llama_tied/q4_1", NULL, warm);
-    guessing("gemma2/f16", NULL, greedy);   /* windows */
+    guessing("llama_tied/q4_1", warm, NULL);
+    guessing("gemma2/f16", greedy, NULL);   /* windows */
+    guessing("llama_tied/q4_1", warm, "[a-h ]{200}");
 }
 
 static void test_prefix_is_found(void **state)

@@ -120,10 +120,10 @@ static void run_check(const struct run *run, uint64_t day)
 
 /* Prompts of three families, so that beginnings are common; each answered alone, in an engine of
  * its own, a token a step. */
-static void prompts_make(struct prompt *prompts, const char *path, const char *cpu, uint64_t seed)
+static void prompts_make(struct prompt *prompts, const char *path, uint64_t seed)
 {
     const struct engine_options alone = {
-        .model_path = path, .cpu = cpu, .threads = 1, .context = CONTEXT, .prefill_chunk = 1,
+        .model_path = path, .threads = 1, .context = CONTEXT, .prefill_chunk = 1,
         .sequences_max = 1, .speculate = SPECULATE_OFF,
     };
     struct rng rng, family;
@@ -187,13 +187,11 @@ static void schedule_run(struct engine *engine, const struct prompt *prompts, st
     }
 }
 
-static void day_run(const char *path, const char *cpu, const char *folder,
-                    const struct prompt *prompts, uint64_t day)
+static void day_run(const char *path, const char *folder, const struct prompt *prompts,
+                    uint64_t day)
 {
     struct rng rng;
-    struct engine_options options = {
-        .model_path = path, .cpu = cpu, .context = CONTEXT,
-    };
+    struct engine_options options = {.model_path = path, .context = CONTEXT};
 
     rng_seed(&rng, day);
     struct engine *engine = open_with(&options);
@@ -225,7 +223,7 @@ enum { MODELS = sizeof models / sizeof *models };
 
 static void test_schedules(void **state)
 {
-    const char *asked = getenv("PENSIEVE_SCHEDULES"), *cpu = "scalar";
+    const char *asked = getenv("PENSIEVE_SCHEDULES");
     const uint64_t days = (asked ? strtoull(asked, NULL, 10) : SCHEDULES_DEFAULT) / SCHEDULES_A_DAY;
     struct prompt prompts[PROMPTS];
 
@@ -234,9 +232,9 @@ static void test_schedules(void **state)
         char name[96];
         snprintf(name, sizeof name, TINY "%s.gguf", models[i]);
         const char *path = golden_path(arena, name);
-        prompts_make(prompts, path, cpu, i + 1);
+        prompts_make(prompts, path, i + 1);
         for (uint64_t day = i; day < days; day += MODELS)
-            day_run(path, cpu, folder, prompts, day);
+            day_run(path, folder, prompts, day);
         folder_remove(folder);
     }
 }
