@@ -600,9 +600,8 @@ static void test_queue_full(void **state)
     sequence_cancel(runs[0].sequence);
     run_finish(&runs[0]);
 
-    run_prompt(&runs[0], engine, 1, CONTEXT - 20);
     for (int i = 0; i < 3; i++) {
-        run_start(&runs[i], engine, 5);
+        run_start(&runs[i], engine, i ? 5 : 200);
         if (i == 0)                             /* admitted: out of the queue */
             do {
                 engine_stats(engine, &stats);
