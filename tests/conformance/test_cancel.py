@@ -132,7 +132,8 @@ def test_while_it_waits_for_its_turn(server_of_two, stream):
     assert now["running"] == 2
     for other in others:
         other.close()
-    assert wait_until_idle(server_of_two)["tokens"]["computed"] == before
+    # The others' own prompts may have had some tokens to go; this one has more than 500.
+    assert wait_until_idle(server_of_two)["tokens"]["computed"] < before + 200
 
 
 def test_while_it_is_held_by_its_reader(server_of_two):

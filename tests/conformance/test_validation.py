@@ -233,9 +233,6 @@ NOT_YET = [
     ("tool_choice", {"tool_choice": {"type": "auto"}}, "tool_choice"),
     ("thinking", {"thinking": {"type": "enabled", "budget_tokens": 1024}, "max_tokens": 2048},
      '"thinking.type.enabled" is not supported for this model.'),
-    ("structured output",
-     {"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}},
-     "output_config.format"),
     ("image", {"messages": user(PNG)}, "messages.0.content.0"),
     ("document", {"messages": user({"type": "document", "source": {
         "type": "text", "media_type": "text/plain", "data": "x"}})}, "messages.0.content.0"),
