@@ -50,6 +50,7 @@ static struct engine *open_with(struct engine_options options)
 struct run {
     struct sequence *sequence;
     struct queue *signals;              /* an item at done, and at token signal_at */
+    struct queue *gate;                 /* the engine is held at the first token until it has one */
     int32_t prompt[PROMPT_MAX];
     uint32_t prompt_n;
     int32_t out[OUT_MAX];
@@ -69,6 +70,8 @@ static bool on_token(void *context, int32_t id, struct str text)
     buf_str(&run->text, text);
     if (run->out_n == run->signal_at)
         queue_put(run->signals, run);
+    if (run->gate && run->out_n == 1)
+        queue_wait(run->gate, 60000);
     return run->out_n != run->stop_at;
 }
 
@@ -600,23 +603,20 @@ static void test_queue_full(void **state)
     sequence_cancel(runs[0].sequence);
     run_finish(&runs[0]);
 
+    runs[0].gate = queue_new(1, NULL, NULL);
     for (int i = 0; i < 3; i++) {
-        run_start(&runs[i], engine, i ? 5 : 200);
-        if (i == 0)                             /* admitted: out of the queue */
-            do {
-                engine_stats(engine, &stats);
-            } while (stats.queued);
-        else
-            sequence_pause(runs[i].sequence);
+        run_start(&runs[i], engine, 5);
+        if (i == 0)
+            run_signal_wait(&runs[0]);
     }
     engine_stats(engine, &stats);
     assert_int_equal(stats.queued, 2);
     assert_false(run_submit(&runs[3], engine, 5, (struct sampling){.top_p = 1}, &err));
     assert_int_equal(err.code, ERR_OVERLOADED);
-    for (int i = 1; i < 3; i++)
-        sequence_resume(runs[i].sequence);
+    queue_put(runs[0].gate, &runs[0]);
     for (int i = 0; i < 3; i++)
         wait_for_done(&runs[i]);
+    queue_free(runs[0].gate);
     close_clean(engine);
 }
 
