@@ -42,7 +42,7 @@ group_unsigned(__m256i *wide, const struct row_panel *rows, size_t row, size_t s
 {
     const size_t quads = ACT_GROUP / ACT_QUAD, lanes = ACT_LANES_MAX;
     const size_t steps = kind == KIND_BITS4 ? quads : kind == KIND_BITS5 ? 4 : 2;
-    const bool sixteens = kind == KIND_SIXTEENS || kind == KIND_SIXTEENS_M;
+    const bool sixteens = is_sixteens(kind);
     const uint8_t *n = rows->n + row * stride + g * ACT_GROUP;
     const int8_t *q = x->q + g * ACT_GROUP * lanes;
     for (size_t j = 0; j < R * V; j++) {

@@ -44,7 +44,7 @@ __attribute__((always_inline)) static inline void
 group_sums(__m256i *sums, const struct row_panel *rows, size_t row, size_t stride,
            const struct column_panel *x, size_t g, const enum kind kind)
 {
-    const bool sixteens = kind == KIND_SIXTEENS || kind == KIND_SIXTEENS_M;
+    const bool sixteens = is_sixteens(kind);
     const size_t step = sixteens ? 2 : 1, next = ACT_LANES_MAX * ACT_QUAD;
     const uint8_t *n = rows->n + row * stride + g * ACT_GROUP;
     const int8_t *q = x->q + g * ACT_GROUP * ACT_LANES_MAX;

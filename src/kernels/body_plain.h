@@ -1,5 +1,5 @@
 /* body_plain.h - quantised weights times up to ACT_PLAIN_MAX columns, straight from the layout of
- * the file: one loop for formats with a scale for 32 numbers, one for those with a scale for 16.
+ * the file: a run's groups in one way where 32 numbers have a scale, in another where 16 have.
  *
  * One column is bound by how fast memory gives the weights, so the work per byte is what counts: a
  * chunk's scales are made at once, its numbers four groups at a time, once for PLAIN_COLUMNS, and
@@ -119,31 +119,6 @@ UNPACK void plain_run(f8 *totals, const struct matrix *w, size_t r, size_t from,
     }
 }
 
-UNPACK void plain_groups(float *out, size_t out_stride, const struct matrix *w,
-                         const struct plain_column *x, size_t row_begin, size_t row_end,
-                         const enum quant quant, const size_t C)
-{
-    const size_t groups = w->cols / ACT_GROUP;
-    struct quad quad;
-    for (size_t r = row_begin, rows; r < row_end; r += rows) {
-        rows = quad_rows(groups, row_end - r);
-        quad_begin(&quad, C);
-        for (size_t from = 0; from < groups; from += ACT_RUN) {
-            const size_t to = groups - from < ACT_RUN ? groups : from + ACT_RUN;
-            for (size_t i = 0; i < rows; i++) {
-                f8 totals[PLAIN_COLUMNS];
-                for (size_t c = 0; c < C; c++)
-                    totals[c] = f8_set1(0);
-                plain_run(totals, w, r + i, from, to, x, quant, C);
-                for (size_t c = 0; c < C; c++)
-                    quad.totals[c][i] = totals[c];
-            }
-            quad_end_run(&quad, plain_order(quant), C);
-        }
-        quad_store(out + r, out_stride, &quad, rows, C);
-    }
-}
-
 /* A block of 256. */
 UNPACK void plain_block(f8 *totals, const uint8_t *block, const struct plain_column *x, size_t from,
                         const enum quant quant, const size_t C)
@@ -172,25 +147,34 @@ UNPACK void plain_block(f8 *totals, const uint8_t *block, const struct plain_col
     }
 }
 
-UNPACK void plain_sixteens(float *out, size_t out_stride, const struct matrix *w,
-                           const struct plain_column *x, size_t row_begin, size_t row_end,
-                           const enum quant quant, const size_t C)
+/* Groups [from, to) of row r of a format with a scale for 16. */
+UNPACK void plain_run_sixteens(f8 *totals, const struct matrix *w, size_t r, size_t from, size_t to,
+                               const struct plain_column *x, const enum quant quant, const size_t C)
+{
+    const uint8_t *row = (const uint8_t *)w->data + r * w->row_bytes;
+    for (; from < to; from += CHUNK_GROUPS)
+        plain_block(totals, row + from / CHUNK_GROUPS * chunk_bytes[quant], x, from, quant, C);
+}
+
+UNPACK void plain_rows(float *out, size_t out_stride, const struct matrix *w,
+                       const struct plain_column *x, size_t row_begin, size_t row_end,
+                       const enum quant quant, const size_t C)
 {
     const size_t groups = w->cols / ACT_GROUP;
     struct quad quad;
     for (size_t r = row_begin, rows; r < row_end; r += rows) {
         rows = quad_rows(groups, row_end - r);
         quad_begin(&quad, C);
-        for (size_t begin = 0; begin < groups; begin += ACT_RUN) {
-            const size_t end = groups - begin < ACT_RUN ? groups : begin + ACT_RUN;
+        for (size_t from = 0; from < groups; from += ACT_RUN) {
+            const size_t to = groups - from < ACT_RUN ? groups : from + ACT_RUN;
             for (size_t i = 0; i < rows; i++) {
-                const uint8_t *row = (const uint8_t *)w->data + (r + i) * w->row_bytes;
                 f8 totals[PLAIN_COLUMNS];
                 for (size_t c = 0; c < C; c++)
                     totals[c] = f8_set1(0);
-                for (size_t from = begin; from < end; from += CHUNK_GROUPS)
-                    plain_block(totals, row + from / CHUNK_GROUPS * chunk_bytes[quant], x, from,
-                                quant, C);
+                if (is_sixteens(kind_of(quant)))
+                    plain_run_sixteens(totals, w, r + i, from, to, x, quant, C);
+                else
+                    plain_run(totals, w, r + i, from, to, x, quant, C);
                 for (size_t c = 0; c < C; c++)
                     quad.totals[c][i] = totals[c];
             }
@@ -207,46 +191,46 @@ typedef void plain_fn(float *out, size_t out_stride, const struct matrix *w,
                       size_t row_end);
 
 #ifdef KERNELS_SMALL
-#define PLAIN_INSTANCE(loop, quant)                                                             \
+#define PLAIN_INSTANCE(quant)                                                                   \
     static void plain_##quant(float *out, size_t out_stride, const struct matrix *w,            \
                               const struct plain_column *x, size_t columns, size_t row_begin,   \
                               size_t row_end)                                                   \
     {                                                                                           \
-        loop(out, out_stride, w, x, row_begin, row_end, QUANT_##quant, columns);                \
+        plain_rows(out, out_stride, w, x, row_begin, row_end, QUANT_##quant, columns);          \
     }
 #else
-#define PLAIN_INSTANCE(loop, quant)                                                             \
+#define PLAIN_INSTANCE(quant)                                                                   \
     static void plain_##quant(float *out, size_t out_stride, const struct matrix *w,            \
                               const struct plain_column *x, size_t columns, size_t row_begin,   \
                               size_t row_end)                                                   \
     {                                                                                           \
         switch (columns) {                                                                      \
-        case 1: loop(out, out_stride, w, x, row_begin, row_end, QUANT_##quant, 1); break;       \
-        case 2: loop(out, out_stride, w, x, row_begin, row_end, QUANT_##quant, 2); break;       \
-        case 3: loop(out, out_stride, w, x, row_begin, row_end, QUANT_##quant, 3); break;       \
-        default: loop(out, out_stride, w, x, row_begin, row_end, QUANT_##quant, 4); break;      \
+        case 1: plain_rows(out, out_stride, w, x, row_begin, row_end, QUANT_##quant, 1); break; \
+        case 2: plain_rows(out, out_stride, w, x, row_begin, row_end, QUANT_##quant, 2); break; \
+        case 3: plain_rows(out, out_stride, w, x, row_begin, row_end, QUANT_##quant, 3); break; \
+        default: plain_rows(out, out_stride, w, x, row_begin, row_end, QUANT_##quant, 4);       \
         }                                                                                       \
     }
 #endif
-PLAIN_INSTANCE(plain_groups, Q8_0)
-PLAIN_INSTANCE(plain_groups, Q4_0)
-PLAIN_INSTANCE(plain_groups, Q4_1)
-PLAIN_INSTANCE(plain_groups, Q5_0)
-PLAIN_INSTANCE(plain_groups, Q5_1)
-PLAIN_INSTANCE(plain_groups, IQ4_NL)
-PLAIN_INSTANCE(plain_groups, MXFP4)
-PLAIN_INSTANCE(plain_sixteens, Q2_K)
-PLAIN_INSTANCE(plain_sixteens, Q3_K)
-PLAIN_INSTANCE(plain_groups, Q4_K)
-PLAIN_INSTANCE(plain_groups, Q5_K)
-PLAIN_INSTANCE(plain_sixteens, Q6_K)
-PLAIN_INSTANCE(plain_groups, IQ4_XS)
-PLAIN_INSTANCE(plain_groups, AFFINE_2)
-PLAIN_INSTANCE(plain_groups, AFFINE_3)
-PLAIN_INSTANCE(plain_groups, AFFINE_4)
-PLAIN_INSTANCE(plain_groups, AFFINE_5)
-PLAIN_INSTANCE(plain_groups, AFFINE_6)
-PLAIN_INSTANCE(plain_groups, AFFINE_8)
+PLAIN_INSTANCE(Q8_0)
+PLAIN_INSTANCE(Q4_0)
+PLAIN_INSTANCE(Q4_1)
+PLAIN_INSTANCE(Q5_0)
+PLAIN_INSTANCE(Q5_1)
+PLAIN_INSTANCE(IQ4_NL)
+PLAIN_INSTANCE(MXFP4)
+PLAIN_INSTANCE(Q2_K)
+PLAIN_INSTANCE(Q3_K)
+PLAIN_INSTANCE(Q4_K)
+PLAIN_INSTANCE(Q5_K)
+PLAIN_INSTANCE(Q6_K)
+PLAIN_INSTANCE(IQ4_XS)
+PLAIN_INSTANCE(AFFINE_2)
+PLAIN_INSTANCE(AFFINE_3)
+PLAIN_INSTANCE(AFFINE_4)
+PLAIN_INSTANCE(AFFINE_5)
+PLAIN_INSTANCE(AFFINE_6)
+PLAIN_INSTANCE(AFFINE_8)
 
 static plain_fn *const plains[QUANT_COUNT] = {
     [QUANT_Q8_0] = plain_Q8_0,         [QUANT_Q4_0] = plain_Q4_0,

@@ -78,11 +78,4 @@ static const struct gemm_tile tiles[KINDS] = {
     [KIND_SIXTEENS_M] = {tile_sixteens_m, R},
 };
 
-static void matmul_groups(float *out, size_t out_stride, const struct matrix *w,
-                          const struct acts *x, size_t row_begin, size_t row_end, void *scratch)
-{
-    if (x->columns <= ACT_PLAIN_MAX)
-        plain_matmul(out, out_stride, w, x, row_begin, row_end);
-    else
-        gemm_run(out, out_stride, w, x, row_begin, row_end, scratch, tiles);
-}
+#include "kernels/body_matmul.h"

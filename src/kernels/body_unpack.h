@@ -231,6 +231,11 @@ UNPACK enum kind kind_of(const enum quant quant)
     }
 }
 
+UNPACK bool is_sixteens(const enum kind kind)
+{
+    return kind == KIND_SIXTEENS || kind == KIND_SIXTEENS_M;
+}
+
 UNPACK bool has_m(const enum kind kind)
 {
     return kind != KIND_BYTES && kind != KIND_SIXTEENS;

@@ -102,7 +102,7 @@ __attribute__((always_inline)) static inline void
 group_add(float32x4_t *total, const struct row_panel *rows, size_t row, size_t stride,
           const struct column_panel *x, size_t g, const enum kind kind, const size_t R)
 {
-    const bool sixteens = kind == KIND_SIXTEENS || kind == KIND_SIXTEENS_M;
+    const bool sixteens = is_sixteens(kind);
     const size_t step = ACT_LANES_MAX * ACT_QUAD;
     const int8_t *q = x->q + g * ACT_GROUP * ACT_LANES_MAX;
     int32x4_t sums[12], scaled[12];
@@ -286,15 +286,7 @@ static inline void plain_run_sums(float sums[4], const f8 t[4], enum order order
 }
 
 #include "kernels/body_plain.h"
-
-static void matmul_groups(float *out, size_t out_stride, const struct matrix *w,
-                          const struct acts *x, size_t row_begin, size_t row_end, void *scratch)
-{
-    if (x->columns <= ACT_PLAIN_MAX)
-        plain_matmul(out, out_stride, w, x, row_begin, row_end);
-    else
-        gemm_run(out, out_stride, w, x, row_begin, row_end, scratch, tiles);
-}
+#include "kernels/body_matmul.h"
 
 #ifdef NEON_DOTPROD
 const struct kernels kernels_neon_dotprod = {
