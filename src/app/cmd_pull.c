@@ -19,6 +19,7 @@
 #include "app/progress.h"
 #include "app/web.h"
 #include "base/buf.h"
+#include "base/io.h"
 #include "engine/gguf_name.h"
 
 enum { PAGES_MAX = 200, TOKEN_BYTES_MAX = 4096 };
@@ -106,21 +107,9 @@ static bool list_files(struct pull *pull, struct hub_files *all, struct err *err
 
 static bool make_folders(struct arena *arena, const char *path, struct err *err)
 {
-    char *partly = arena_cstr(arena, str_of(path));
-    for (char *at = partly + 1;; at++) {
-        if (*at && *at != '/') {
-            continue;
-        }
-        char saved = *at;
-        *at = 0;
-        if (mkdir(partly, 0755) != 0 && errno != EEXIST) {
-            return err_set(err, ERR_IO, "%s can't be made: %s", partly, strerror(errno));
-        }
-        *at = saved;
-        if (!saved) {
-            return true;
-        }
-    }
+    struct str failed;
+    return io_make_folders(arena_cstr(arena, str_of(path)), 0755, &failed) ||
+           err_set(err, ERR_IO, "%.*s can't be made: %s", STR_ARG(failed), strerror(errno));
 }
 
 /* Until this process ends. A folder that another pull has just finished and moved is no longer ours

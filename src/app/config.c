@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/io.h"
+
 static const char default_key[] = "pensieve-local-token";
 
 /* A flag as it stands on the command line; `value` has s == NULL where it has none. */
@@ -74,24 +76,15 @@ static bool read_file(struct arena *arena, const char *path, struct str *out, st
         return err_set(err, ERR_USAGE, "%s: not a regular file of at most %d bytes", path,
                        CONFIG_FILE_BYTES_MAX);
     }
-    size_t size = (size_t)info.st_size, got = 0;
+    size_t size = (size_t)info.st_size;
     char *bytes = arena_alloc(arena, size);
-    while (got < size) {
-        ssize_t n = read(fd, bytes + got, size - got);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n < 0) {
-            close(fd);
-            return err_set(err, ERR_USAGE, "%s: %s", path, strerror(errno));
-        }
-        if (n == 0) {
-            break;
-        }
-        got += (size_t)n;
-    }
+    ssize_t got = io_read(fd, bytes, size, 0);
+    int error = errno;
     close(fd);
-    *out = (struct str){bytes, got};
+    if (got < 0) {
+        return err_set(err, ERR_USAGE, "%s: %s", path, strerror(error));
+    }
+    *out = (struct str){bytes, (size_t)got};
     return true;
 }
 
@@ -155,6 +148,18 @@ static const char *variable(char *const *envp, const char *name)
     return NULL;
 }
 
+/* Where the XDG rules have a thing of ours: under the variable's folder, else under `usual` at home; a
+ * relative one is to be ignored. n == 0: there is no home. */
+static struct str own_path(struct arena *arena, char *const *envp, const char *name,
+                           const char *usual, const char *thing)
+{
+    const char *base = variable(envp, name), *home = variable(envp, "HOME");
+    if (base && *base == '/') {
+        return arena_printf(arena, "%s/pensieve/%s", base, thing);
+    }
+    return home ? arena_printf(arena, "%s/%s/pensieve/%s", home, usual, thing) : (struct str){0};
+}
+
 /* The file that was asked for, or the usual place. */
 static bool read_configured_file(struct config *config, struct arena *arena,
                                  const struct flags *flags, char *const *envp, struct err *err)
@@ -168,17 +173,8 @@ static bool read_configured_file(struct config *config, struct arena *arena,
     if (asked) {
         return read_config_file(config, arena, asked, true, err);
     }
-    const char *base = variable(envp, "XDG_CONFIG_HOME");
-    const char *home = variable(envp, "HOME");
-    struct str path;
-    if (base && *base == '/') {         /* the XDG rules: a relative one is to be ignored */
-        path = arena_printf(arena, "%s/pensieve/pensieve.conf", base);
-    } else if (home) {
-        path = arena_printf(arena, "%s/.config/pensieve/pensieve.conf", home);
-    } else {
-        return true;
-    }
-    return path.n > CONFIG_PATH_BYTES_MAX ||
+    struct str path = own_path(arena, envp, "XDG_CONFIG_HOME", ".config", "pensieve.conf");
+    return path.n == 0 || path.n > CONFIG_PATH_BYTES_MAX ||
            read_config_file(config, arena, path.s, false, err);
 }
 
@@ -390,17 +386,12 @@ static bool settle_defaults(struct config *config, struct arena *arena, char *co
     }
     config->models_dir_chosen = config->models_dir[0] != 0;
     if (!config->models_dir_chosen) {
-        const char *base = variable(envp, "XDG_DATA_HOME");
-        const char *home = variable(envp, "HOME");
-        config->models_dir =
-            base && *base == '/' ? arena_printf(arena, "%s/pensieve/models", base).s
-            : home ? arena_printf(arena, "%s/.local/share/pensieve/models", home).s : "models";
+        struct str path = own_path(arena, envp, "XDG_DATA_HOME", ".local/share", "models");
+        config->models_dir = path.n ? path.s : "models";
     }
     if (!config->cache_dir[0]) {
-        const char *base = variable(envp, "XDG_CACHE_HOME");
-        const char *home = variable(envp, "HOME");
-        config->cache_dir = base && *base == '/' ? arena_printf(arena, "%s/pensieve/kv", base).s
-                            : home ? arena_printf(arena, "%s/.cache/pensieve/kv", home).s : "";
+        struct str path = own_path(arena, envp, "XDG_CACHE_HOME", ".cache", "kv");
+        config->cache_dir = path.n ? path.s : "";
     }
     return true;
 }

@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/io.h"
+
 enum { CHUNK = 1 << 20, PART_DIGITS = 24 };
 static const char part_suffix[] = ".part";
 
@@ -54,14 +56,11 @@ static bool hash_matches(EVP_MD_CTX *hash, const struct hub_file *file)
 static bool hash_descriptor(int fd, EVP_MD_CTX *hash, uint64_t *n)
 {
     char *chunk = malloc(CHUNK);
-    ssize_t got = chunk ? 1 : -1;
+    ssize_t got = -1;
     *n = 0;
-    while (got > 0 || (got < 0 && chunk && errno == EINTR)) {
-        got = pread(fd, chunk, CHUNK, (off_t)*n);
-        if (got > 0) {
-            EVP_DigestUpdate(hash, chunk, (size_t)got);
-            *n += (uint64_t)got;
-        }
+    while (chunk && (got = io_read(fd, chunk, CHUNK, *n)) > 0) {
+        EVP_DigestUpdate(hash, chunk, (size_t)got);
+        *n += (uint64_t)got;
     }
     free(chunk);
     return got == 0;
@@ -127,14 +126,9 @@ static bool on_body(void *context, const struct web_head *head, const char *byte
         return err_set(err, ERR_FORMAT, "%.*s: the hub sends more than the %llu bytes of its "
                        "listing", STR_ARG(file->name), (unsigned long long)file->size);
     }
-    for (size_t done = 0; done < n;) {
-        ssize_t written = pwrite(download->fd, bytes + done, n - done,
-                                 (off_t)(download->have + done));
-        if (written < 0 && errno != EINTR) {
-            return err_set(err, ERR_IO, "%.*s can't be written: %s", STR_ARG(file->name),
-                           strerror(errno));
-        }
-        done += written > 0 ? (size_t)written : 0;
+    if (!io_write(download->fd, bytes, n, download->have)) {
+        return err_set(err, ERR_IO, "%.*s can't be written: %s", STR_ARG(file->name),
+                       strerror(errno));
     }
     EVP_DigestUpdate(download->hash, bytes, n);
     download->have += n;

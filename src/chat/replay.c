@@ -187,8 +187,9 @@ static void entry_put(struct replay_store *store, struct replay_key key, struct 
         return;                         /* one answer less to be found */
     *entry = (struct entry){.key = key, .n = payload.n};
     memcpy(entry->payload, payload.s, payload.n);
-    if (*slot_of(store, key))
-        entry_drop(store, slot_of(store, key));
+    struct entry **slot = slot_of(store, key);
+    if (*slot)
+        entry_drop(store, slot);
     entry->next = store->buckets[key.a % BUCKETS];
     store->buckets[key.a % BUCKETS] = entry;
     order_add(store, entry);

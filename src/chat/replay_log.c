@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "base/log.h"
 #include "base/queue.h"
 #include "base/random.h"
@@ -63,32 +64,6 @@ static uint64_t head_sum(const struct head *head)
     return hash_bytes(sum_key(head), head, offsetof(struct head, checksum));
 }
 
-static bool write_whole(int fd, struct str bytes)
-{
-    while (bytes.n) {
-        const ssize_t n = write(fd, bytes.s, bytes.n);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        bytes = (struct str){bytes.s + n, bytes.n - (size_t)n};
-    }
-    return true;
-}
-
-static bool read_whole(int fd, char *out, size_t n)
-{
-    for (size_t at = 0; at < n;) {
-        const ssize_t got = pread(fd, out + at, n - at, (off_t)at);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return false;
-        at += (size_t)got;
-    }
-    return true;
-}
-
 /* ---- opening ---- */
 
 static bool begin_anew(struct replay_log *log, struct err *err)
@@ -100,7 +75,7 @@ static bool begin_anew(struct replay_log *log, struct err *err)
     head->model = log->options.model;
     head->checksum = head_sum(head);
     if (ftruncate(log->fd, 0) != 0 ||
-        !write_whole(log->fd, (struct str){(const char *)head, sizeof *head}))
+        !io_write(log->fd, head, sizeof *head, 0))
         return err_set(err, ERR_IO, "%s: %s", log->path, strerror(errno));
     atomic_store(&log->bytes, sizeof *head);
     return true;
@@ -145,7 +120,7 @@ static bool read_file(struct replay_log *log, struct err *err)
     const size_t n = (size_t)info.st_size;
     char *bytes = n <= REPLAY_LOG_BYTES_MAX ? malloc(n + 1) : NULL;
     const struct str file = {bytes, n};
-    if (!bytes || !read_whole(log->fd, bytes, n) || !is_ours(log, file)) {
+    if (!bytes || io_read(log->fd, bytes, n, 0) != (ssize_t)n || !is_ours(log, file)) {
         free(bytes);
         return begin_anew(log, err);
     }
@@ -230,7 +205,7 @@ static bool compact(struct replay_log *log)
     buf_append(&out, &log->head, sizeof log->head);
     log->options.write_all(log->options.context, log, &out);
     const bool ok = !out.overflow && flock(fd, LOCK_EX | LOCK_NB) == 0 &&
-                    write_whole(fd, buf_view(&out)) && fsync(fd) == 0 &&
+                    io_write(fd, out.data, out.n, 0) && fsync(fd) == 0 &&
                     rename(path, log->path) == 0;
     if (ok) {
         close(log->fd);
@@ -251,7 +226,7 @@ static void append(struct replay_log *log, struct str payload)
     const uint64_t before = atomic_load(&log->bytes);
 
     replay_log_frame(log, &out, payload);
-    if (write_whole(log->fd, buf_view(&out)))
+    if (io_write(log->fd, out.data, out.n, before))
         atomic_store(&log->bytes, before + out.n);
     else if (ftruncate(log->fd, (off_t)before) != 0)
         atomic_store(&log->closing, true);

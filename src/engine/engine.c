@@ -11,11 +11,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "engine/constraint.h"
 #include "engine/door.h"
-#include "engine/grammars.h"
-#include "base/log.h"
 #include "engine/fingerprint.h"
+#include "engine/grammars.h"
 #include "engine/kvcache.h"
 #include "engine/kvdisk.h"
 #include "engine/model.h"

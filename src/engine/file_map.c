@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/io.h"
+
 /* O_NONBLOCK: opening a pipe must not wait for its writer; it means nothing to a regular file. */
 static int open_regular(const char *path, const char *what, struct stat *st, struct err *err)
 {
@@ -61,16 +63,11 @@ struct str file_base(struct str path)
 
 static bool read_all(int fd, char *out, size_t n, const char *path, struct err *err)
 {
-    for (size_t at = 0; at < n;) {
-        const ssize_t got = read(fd, out + at, n - at);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return err_set(err, ERR_IO, "cannot read all of a file (%s): %s",
-                           got ? strerror(errno) : "it became shorter", path);
-        at += (size_t)got;
-    }
-    return true;
+    const ssize_t got = io_read(fd, out, n, 0);
+
+    return got == (ssize_t)n ||
+           err_set(err, ERR_IO, "cannot read all of a file (%s): %s",
+                   got < 0 ? strerror(errno) : "it became shorter", path);
 }
 
 bool file_read(struct arena *arena, struct str folder, const char *name, size_t bytes_max,

@@ -6,10 +6,10 @@
 #include "engine/kvblock.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
+
+#include "base/io.h"
 
 #define MAGIC 0x00014b5645534e50u       /* "PNSEVK", version 1 */
 
@@ -87,23 +87,6 @@ static struct kv_block_head head_of(const struct kv_block_format *format,
     return head;
 }
 
-static bool write_all(int fd, const void *bytes, size_t n, off_t offset)
-{
-    const char *p = bytes;
-
-    while (n) {
-        const ssize_t wrote = pwrite(fd, p, n, offset);
-        if (wrote < 0 && errno == EINTR)
-            continue;
-        if (wrote <= 0)
-            return false;
-        p += wrote;
-        n -= (size_t)wrote;
-        offset += wrote;
-    }
-    return true;
-}
-
 bool kv_block_write(int fd, const struct kv_block_format *format, const struct kv_block *block,
                     const void *data)
 {
@@ -113,25 +96,15 @@ bool kv_block_write(int fd, const struct kv_block_format *format, const struct k
     kv_sum_init(&sum);
     kv_sum_add(&sum, data, format->data_bytes);
     head.checksum = kv_sum_end(&sum, format->key, &head, offsetof(struct kv_block_head, checksum));
-    return write_all(fd, &head, sizeof head, 0) &&
-           write_all(fd, data, format->data_bytes, KV_BLOCK_DATA_OFFSET);
+    return io_write(fd, &head, sizeof head, 0) &&
+           io_write(fd, data, format->data_bytes, KV_BLOCK_DATA_OFFSET);
 }
 
-static enum kv_block_result read_all(int fd, void *bytes, size_t n, off_t offset)
+static enum kv_block_result read_all(int fd, void *bytes, size_t n, uint64_t at)
 {
-    char *p = bytes;
+    const ssize_t got = io_read(fd, bytes, n, at);
 
-    while (n) {
-        const ssize_t got = pread(fd, p, n, offset);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return got < 0 ? KV_BLOCK_IO : KV_BLOCK_BAD;
-        p += got;
-        n -= (size_t)got;
-        offset += got;
-    }
-    return KV_BLOCK_GOOD;
+    return got < 0 ? KV_BLOCK_IO : (size_t)got < n ? KV_BLOCK_BAD : KV_BLOCK_GOOD;
 }
 
 enum kv_block_result kv_block_read(int fd, const struct kv_block_format *format,
@@ -154,7 +127,7 @@ enum kv_block_result kv_block_read(int fd, const struct kv_block_format *format,
     kv_sum_init(&sum);
     for (size_t at = 0; at < format->data_bytes; at += PIECE) {
         const size_t left = format->data_bytes - at, n = left < PIECE ? left : PIECE;
-        result = read_all(fd, (char *)data + at, n, (off_t)(KV_BLOCK_DATA_OFFSET + at));
+        result = read_all(fd, (char *)data + at, n, KV_BLOCK_DATA_OFFSET + at);
         if (result != KV_BLOCK_GOOD)
             return result;
         kv_sum_add(&sum, (char *)data + at, n);

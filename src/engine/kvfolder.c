@@ -16,6 +16,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "base/random.h"
 
 enum { OTHERS_MAX = 4096 };
@@ -61,22 +62,6 @@ static bool parse_block(const char *file, struct kv_name *name, uint64_t *before
 
 /* ---- opening ---- */
 
-static bool make_folders(char *path)
-{
-    for (char *p = path + 1;; p++) {
-        if (*p && *p != '/')
-            continue;
-        const char end = *p;
-        *p = '\0';
-        const bool there = mkdir(path, 0700) == 0 || errno == EEXIST || errno == EISDIR;
-        *p = end;
-        if (!there)
-            return false;
-        if (!end)
-            return true;
-    }
-}
-
 bool kv_folder_lock(struct kv_folder *folder)
 {
     if (!folder->writable)
@@ -88,8 +73,9 @@ static bool read_key(struct kv_folder *folder)
 {
     const int fd = openat(folder->fd, "key", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     char more;
-    const bool whole = fd >= 0 && read(fd, &folder->key, sizeof folder->key) == sizeof folder->key &&
-                       read(fd, &more, 1) == 0;
+    const bool whole =
+        fd >= 0 && io_read(fd, &folder->key, sizeof folder->key, 0) == sizeof folder->key &&
+        io_read(fd, &more, 1, sizeof folder->key) == 0;
 
     if (fd >= 0)
         close(fd);
@@ -104,8 +90,7 @@ static bool make_key(struct kv_folder *folder)
     if (fd < 0)
         return false;
     random_bytes(&folder->key, sizeof folder->key);
-    const bool wrote = write(fd, &folder->key, sizeof folder->key) == sizeof folder->key &&
-                       fsync(fd) == 0;
+    const bool wrote = io_write(fd, &folder->key, sizeof folder->key, 0) && fsync(fd) == 0;
     return (close(fd) == 0) & wrote && renameat(folder->fd, "key.new", folder->fd, "key") == 0;
 }
 
@@ -134,12 +119,14 @@ static void remove_blocks(int fd)
 bool kv_folder_open(struct kv_folder *folder, const char *dir, const uint64_t fingerprint[2],
                     struct err *err)
 {
+    struct str failed;
+
     *folder = (struct kv_folder){.fd = -1, .lock_fd = -1};
     const int n = snprintf(folder->path, sizeof folder->path, "%s/%016" PRIx64 "%016" PRIx64, dir,
                            fingerprint[0], fingerprint[1]);
     if (!dir[0] || n < 0 || (size_t)n >= sizeof folder->path)
         return err_set(err, ERR_IO, "cache folder: the path has no or too many bytes");
-    if (!make_folders(folder->path))
+    if (!io_make_folders(folder->path, 0700, &failed))
         return err_set(err, ERR_IO, "cache folder %s: %s", folder->path, strerror(errno));
     folder->fd = open(folder->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder->fd >= 0)
