@@ -13,34 +13,7 @@
 #include "base/random.h"
 #include "chat/marks.h"
 #include "chat/prompt.h"
-
-#define CHATML                                                                                     \
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] " \
-    "+ '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}"                            \
-    "{{ '<|im_start|>assistant\n' }}{% endif %}"
-
-static struct engine *engine;
-
-static int setup(void **state)
-{
-    const char *tests = getenv("PENSIEVE_TESTS");
-    char path[4096];
-    struct err err = {0};
-
-    snprintf(path, sizeof path, "%s/../build/golden/llama_tied/f16.gguf", tests ? tests : "tests");
-    engine = engine_open(&(struct engine_options){.model_path = path, .threads = 1}, &err);
-    if (!engine)
-        print_error("%s\n", err.text);
-    (void)state;
-    return engine ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    engine_close(engine);
-    (void)state;
-    return 0;
-}
+#include "tiny.h"
 
 /* A request of at most a few short texts: "S" system, "u" user, "a" assistant, "s" system inside; the
  * same letter again, lower case, adds a block to that message. */

@@ -14,12 +14,8 @@
 #include "base/random.h"
 #include "chat/prompt.h"
 #include "support/folder.h"
-#include "support/golden.h"
+#include "tiny.h"
 
-#define CHATML                                                                                     \
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] " \
-    "+ '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}"                            \
-    "{{ '<|im_start|>assistant\n' }}{% endif %}"
 /* Trims, and closes an empty thought before an answer that is to come, as Qwen3 does. */
 #define TRIMS                                                                                      \
     "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content | trim "\
@@ -31,29 +27,6 @@
     "{{ '<|im_start|>assistant<|final|>' + m.content + '<|im_end|>' }}{% else %}"                   \
     "{{ '<|im_start|>' + m.role + ':' + m.content + '<|im_end|>' }}{% endif %}{% endfor %}"         \
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant' }}{% endif %}"
-
-static struct engine *engine;
-
-static int setup(void **state)
-{
-    struct arena *arena = arena_new(256);
-    struct err err = {0};
-
-    engine = engine_open(&(struct engine_options){
-        .model_path = golden_path(arena, TINY "llama_tied/f16.gguf"), .threads = 1}, &err);
-    if (!engine)
-        print_error("%s\n", err.text);
-    arena_free(arena);
-    (void)state;
-    return engine ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    engine_close(engine);
-    (void)state;
-    return 0;
-}
 
 /* ---- a conversation: each answer is "sampled" in a way that no tokenizer would cut it ---- */
 
@@ -178,6 +151,15 @@ static void answer(struct talk *talk, const char *text)
     answer_cut(talk, text, strlen(text));
 }
 
+/* A conversation of one question and its answer, "Hello there". */
+static void talk_once(struct talk *talk)
+{
+    talk_open(talk, CHATML, NULL);
+    say(talk, ROLE_USER, "Q");
+    prepare(talk);
+    answer(talk, "Hello there");
+}
+
 static void a_turns_tokens_begin_with_the_last_ones(void **state)
 {
     static const char *const sources[] = {CHATML, TRIMS, CHANNELS, NULL};
@@ -235,10 +217,7 @@ static void what_was_not_sampled_is_not_found(void **state)
     for (size_t i = 0; i <= sizeof edited / sizeof *edited; i++) {
         const bool other_caller = i == sizeof edited / sizeof *edited;
         struct talk talk;
-        talk_open(&talk, CHATML, NULL);
-        say(&talk, ROLE_USER, "Q");
-        prepare(&talk);
-        answer(&talk, "Hello there");
+        talk_once(&talk);
         if (!other_caller)
             talk.request.messages[1].blocks[0].text = str_of(edited[i]);
         talk.request.caller.space += other_caller;
@@ -257,10 +236,7 @@ static void blocks_of_one_answer_are_one_text(void **state)
 {
     struct talk talk;
 
-    talk_open(&talk, CHATML, NULL);
-    say(&talk, ROLE_USER, "Q");
-    prepare(&talk);
-    answer(&talk, "Hello there");
+    talk_once(&talk);
     talk.request.messages[1].blocks_n = 0;
     say(&talk, ROLE_ASSISTANT, "Hel");
     say(&talk, ROLE_ASSISTANT, "lo");
@@ -404,10 +380,7 @@ static void marks_in_a_sampled_answer(void **state)
 {
     struct talk talk;
 
-    talk_open(&talk, CHATML, NULL);
-    say(&talk, ROLE_USER, "Q");
-    prepare(&talk);
-    answer(&talk, "Hello there");
+    talk_once(&talk);
     talk.request.messages[1].blocks_n = 0;
     say(&talk, ROLE_ASSISTANT, "Hello")->cache_seconds = 3600;
     say(&talk, ROLE_ASSISTANT, " there")->cache_seconds = 300;

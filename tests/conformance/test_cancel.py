@@ -92,6 +92,13 @@ def prompt_tokens(server, body):
     return server.wire.count({k: body[k] for k in ("model", "messages")}).json()["input_tokens"]
 
 
+def computed_once(server, body, before):
+    """The prompt's tokens: all of them were computed since, and at most a chunk of them twice."""
+    n = prompt_tokens(server, body)
+    assert n <= computed(server) - before <= n + CHUNK
+    return n
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_while_its_prompt_is_computed(server_of_two, stream):
     body = body_of(prompt(1200, f"prefill {stream}"), stream=stream)
@@ -101,9 +108,7 @@ def test_while_its_prompt_is_computed(server_of_two, stream):
     after = wait_until_idle(server_of_two)["tokens"]["computed"]
     assert after - at_close <= 4 * CHUNK
     answer_of(server_of_two, body)  # goes on where that one was
-    n = prompt_tokens(server_of_two, body)
-    assert n > 1000
-    assert n <= computed(server_of_two) - before <= n + CHUNK
+    assert computed_once(server_of_two, body, before) > 1000
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -163,8 +168,7 @@ def test_the_same_again_while_the_first_runs(server_of_two):
     for request in (first, second):
         request.until(b"event: message_stop\n")
         request.close()
-    n = prompt_tokens(server_of_two, body)
-    assert n <= computed(server_of_two) - before <= n + CHUNK
+    computed_once(server_of_two, body, before)
 
 
 def test_the_first_goes_while_the_same_runs_again(server_of_two):
@@ -175,8 +179,7 @@ def test_the_first_goes_while_the_same_runs_again(server_of_two):
     first.close()
     second.until(b"event: message_stop\n")
     second.close()
-    n = prompt_tokens(server_of_two, body)
-    assert n <= computed(server_of_two) - before <= n + CHUNK
+    computed_once(server_of_two, body, before)
 
 
 def test_a_short_prompt_does_not_wait_for_a_long_one(server_of_two):
