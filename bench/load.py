@@ -5,7 +5,9 @@ Starts the server N times (3) on a free port: time from exec to the ready line, 
 time to the first token of a short prompt, resident memory after it. Medians. Warm: one start before them isn't counted. --idle: then
 how much processor time a server uses that nobody asks anything, in percent of one core.
 """
-import argparse, glob, json, os, re, statistics, subprocess, sys, time, urllib.request
+import argparse, glob, json, os, re, statistics, subprocess, sys, time
+
+from serving.client import ask, user
 
 # About 16 tokens with SmolLM2's template around it; the answer says how many it was.
 PROMPT = "Count to ten, slowly."
@@ -14,19 +16,6 @@ PROMPT = "Count to ten, slowly."
 def resident(pid):
     with open(f"/proc/{pid}/status", encoding="ascii") as f: text = f.read()
     return [int(re.search(rf"^{key}:\s+(\d+)", text, re.M).group(1)) / 1024 for key in ("RssFile", "RssAnon")]
-
-
-def first_token(base):
-    """seconds, and the prompt's tokens"""
-    body = {"model": "claude-any", "max_tokens": 1, "stream": True, "messages": [{"role": "user", "content": PROMPT}]}
-    request = urllib.request.Request(base + "/v1/messages", json.dumps(body).encode(),
-                                     {"x-api-key": "pensieve-local-token", "content-type": "application/json"})
-    started, first, tokens = time.monotonic(), None, 0
-    with urllib.request.urlopen(request) as answer:
-        for line in answer:
-            if b'"message_start"' in line and line.startswith(b"data:"): tokens = json.loads(line[5:])["message"]["usage"]["input_tokens"]
-            if not first and line.startswith((b"event: content_block_delta", b"event: message_delta")): first = time.monotonic() - started
-    return (first, tokens) if first else sys.exit("no token came")
 
 
 def processor_seconds(pid):
@@ -46,8 +35,8 @@ def once(a, idle):
         if "http://" not in line: sys.exit(f"the server ended with status {server.wait()}")
         try:
             out["files_mib"], out["own_mib"] = resident(server.pid)
-            first, out["prompt_tokens"] = first_token(re.search(r"http://\S+", line).group())
-            out["first_token_ms"] = first * 1e3
+            answer = ask(int(re.search(r"http://[^:]+:(\d+)", line)[1]), [user(PROMPT)], 1)
+            out["prompt_tokens"], out["first_token_ms"] = answer.usage["input_tokens"], answer.ttft * 1e3
             out["files_after_mib"], out["own_after_mib"] = resident(server.pid)
             if idle:
                 time.sleep(1)

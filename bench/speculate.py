@@ -15,9 +15,12 @@ counted (it fills the prefix cache). Acceptance comes from /health.
 Each question is a conversation of its own, so that no round knows the answer of another; `again` asks the same once more in one conversation,
 which is what a repeated request after a lost connection gets.
 
-Other benches may import this file: tasks(), Server, measure().
+Other benches may import this file: tasks(), server(), measure().
 """
-import argparse, json, pathlib, re, statistics, subprocess, sys, time, urllib.request
+import argparse, json, pathlib, statistics, sys
+
+from serving.client import ask, call
+from serving.engines import Pensieve
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src/base/arena.c"
@@ -26,71 +29,39 @@ SEED = "7"
 
 def tasks():
     code = SOURCE.read_text(encoding="utf-8")
-    ask = f"This is a file of C.\n\n```c\n{code}```\n\nWrite the whole file again, the same but for one change: "
-    edit = [{"role": "user", "content": ask + "rename the function arena_alloc to arena_take everywhere."}]
+    wanted = f"This is a file of C.\n\n```c\n{code}```\n\nWrite the whole file again, the same but for one change: "
+    edit = [{"role": "user", "content": wanted + "rename the function arena_alloc to arena_take everywhere."}]
     start = "```c\n" + "".join(code.splitlines(keepends=True)[:12])
-    copy = [{"role": "user", "content": ask + "the last comment is left out."}, {"role": "assistant", "content": start.rstrip()}]
+    copy = [{"role": "user", "content": wanted + "the last comment is left out."}, {"role": "assistant", "content": start.rstrip()}]
     prose = [{"role": "user", "content": "Tell me a long story about an old sailor, a lighthouse and the storm of his life. Begin with his childhood."}]
     return {"edit": (edit, 0, False), "copy": (copy, 0, False), "prose": (prose, 0, False), "warm": (prose, 0.8, False),
             "again": (prose, 0.8, True)}
 
 
-class Server:
-    def __init__(self, program, model, speculate, more=()):
-        self.process = subprocess.Popen([program, "serve", "--cache-disk-max", "0", "--model", model, "--port", "0", "--log", "error", "--seed", SEED,
-                                         "--speculate", speculate, *more], stdout=subprocess.PIPE, text=True)
-        line = self.process.stdout.readline()
-        if "http://" not in line: sys.exit(f"the server ended with status {self.process.wait()}")
-        self.base = re.search(r"http://\S+", line).group().rstrip("/")
+def server(program, model, speculate, more=()):
+    return Pensieve(program, model, flags=["--cache-disk-max", "0", "--seed", SEED, "--speculate", speculate, *more])
 
-    def __enter__(self): return self
 
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait()
-
-    def speculation(self):
-        with urllib.request.urlopen(self.base + "/health") as answer:
-            return json.load(answer)["models"][0]["speculation"]
-
-    def ask(self, messages, tokens, temperature, session):
-        """(text, tokens a second after the first piece, tokens)"""
-        body = {"model": "claude-any", "max_tokens": tokens, "stream": True, "messages": messages, "temperature": temperature}
-        request = urllib.request.Request(self.base + "/v1/messages", json.dumps(body).encode(),
-                                         {"x-api-key": "pensieve-local-token", "content-type": "application/json",
-                                          "x-claude-code-session-id": session})
-        text, first, count = "", None, 0
-        with urllib.request.urlopen(request) as answer:
-            for line in answer:
-                if not line.startswith(b"data: "): continue
-                event = json.loads(line[6:])
-                if event["type"] == "content_block_delta":
-                    first = first or time.monotonic()
-                    text += event["delta"]["text"]
-                elif event["type"] == "message_delta":
-                    count = event["usage"]["output_tokens"]
-                elif event["type"] == "error":
-                    sys.exit(f"the server says: {event}")
-        seconds = time.monotonic() - (first or time.monotonic())
-        return text, (count - 1) / seconds if seconds > 0 else 0, count
+def speculation(engine):
+    return call(engine.port, "GET", "/health")[1]["models"][0]["speculation"]
 
 
 def measure(plain, auto, task, rounds, tokens):
     messages, temperature, again = task
     rates, texts, before = {"off": [], "auto": []}, set(), None
     for i in range(rounds + 1):
-        if i == 1: before = auto.speculation()
+        if i == 1: before = speculation(auto)
         order = [("off", plain), ("auto", auto)]
-        for name, server in order if i % 2 else reversed(order):
-            text, rate, count = server.ask(messages, tokens, temperature, "again" if again else f"round-{i}")
-            texts.add(text)
-            if i: rates[name].append(rate)
-    after = auto.speculation()
+        for name, engine in order if i % 2 else reversed(order):
+            answer = ask(engine.port, messages, tokens, "again" if again else f"round-{i}", temperature=temperature)
+            texts.add(answer.text)
+            if i: rates[name].append(answer.decode_tps)
+    after = speculation(auto)
     steps, drafted, accepted = (after[k] - before[k] for k in ("steps", "drafted", "accepted"))
     off, on = (statistics.median(rates[k]) for k in ("off", "auto"))
-    return {"tokens": count, "same_text": len(texts) == 1, "off_tps": round(off, 1), "auto_tps": round(on, 1), "gain": round(on / off, 3),
+    return {"tokens": answer.tokens, "same_text": len(texts) == 1, "off_tps": round(off, 1), "auto_tps": round(on, 1), "gain": round(on / off, 3),
             "drafted": drafted, "accepted": accepted, "accepted_share": round(accepted / drafted, 3) if drafted else None,
-            "tokens_a_step": round((steps + accepted) / steps, 2) if steps else None, "text": text}
+            "tokens_a_step": round((steps + accepted) / steps, 2) if steps else None, "text": answer.text}
 
 
 def main():
@@ -105,7 +76,7 @@ def main():
     parser.add_argument("--option", action="append", default=[], help="of the servers: --option=--threads=1")
     args = parser.parse_args()
     results = {}
-    with Server(args.program, args.model, "off", args.option) as plain, Server(args.program, args.model, "auto", args.option) as auto:
+    with server(args.program, args.model, "off", args.option) as plain, server(args.program, args.model, "auto", args.option) as auto:
         for name in args.task or tasks():
             r = results[name] = measure(plain, auto, tasks()[name], args.rounds, args.tokens)
             if args.json: continue

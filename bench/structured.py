@@ -6,8 +6,11 @@ every answer that ended by itself with the jsonschema package, formats included.
 before (--tokens is the bound of each), and any that is not valid. Exit status 1 if one is not. --out: schemas and whole answers as JSON
 lines, which `build/bench/tests/engine/masks` measures masks with.
 """
-import argparse, collections, concurrent.futures, json, random, re, subprocess, sys, urllib.request
+import argparse, collections, concurrent.futures, json, random, sys
 import jsonschema
+
+from serving.client import body_of, call, user
+from serving.engines import Pensieve
 
 WORDS = "name title city note count price level kind items owner tags size color start end url score parent".split()
 PATTERNS = ["^[A-Z]{2}-[0-9]{3}$", "^[a-z]+(_[a-z]+)*$", "^wf_[a-z0-9-]{6,}$", "[0-9]+", "^(red|green|blue)$", "^v\\d+\\.\\d+$"]
@@ -92,24 +95,10 @@ class Schemas:
         return {"$ref": "#/$defs/tree", "$defs": {"tree": tree}}
 
 
-class Server:
-    def __init__(self, program, model):
-        self.process = subprocess.Popen([program, "serve", "--model", model, "--port", "0", "--key", "k"], stderr=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True)
-        self.url = re.search(r"http://[0-9.:]+", self.process.stdout.readline())[0]
-
-    def ask(self, schema, tokens):
-        body = {"model": "claude-any", "max_tokens": tokens, "temperature": 1, "messages": [{"role": "user", "content": "Invent an example."}],
-                "output_config": {"format": {"type": "json_schema", "schema": schema}}}
-        request = urllib.request.Request(self.url + "/v1/messages", json.dumps(body).encode(), {
-            "content-type": "application/json", "anthropic-version": "2023-06-01", "x-api-key": "k"})
-        try:
-            with urllib.request.urlopen(request, timeout=300) as answer: return json.load(answer)
-        except urllib.error.HTTPError as error: return json.load(error)
-
-    def stop(self):
-        self.process.terminate()
-        return self.process.communicate()[1]
+def ask(engine, schema, tokens):
+    """The message, or the error in its place"""
+    body = body_of([user("Invent an example.")], tokens, temperature=1, output_config={"format": {"type": "json_schema", "schema": schema}})
+    return call(engine.port, "POST", "/v1/messages", body)[1]
 
 
 def verdict(schema, answer):
@@ -135,10 +124,11 @@ def main():
     a = parser.parse_args()
     made = Schemas(a.seed)
     schemas = [made.next(i) for i in range(a.schemas)]
-    server = Server(a.program, a.model)
-    with concurrent.futures.ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(lambda schema: server.ask(schema, a.tokens), schemas))
-    log = server.stop()
+    with Pensieve(a.program, a.model, log="info") as engine:
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            answers = list(pool.map(lambda schema: ask(engine, schema, a.tokens), schemas))
+        engine.stop()
+        log = engine.log()
     verdicts = [verdict(schema, answer) for schema, answer in zip(schemas, answers)]
     for schema, (how, why) in zip(schemas, verdicts):
         if why: print(f"{how}: {why}\n    {json.dumps(schema)[:400]}")

@@ -1,6 +1,6 @@
 """client.py - one request of the Messages API over a plain socket, with the time of each of its events.
 
-Both servers are asked in the same way, so that what differs is theirs.
+All benches ask through this, and all servers are asked in the same way, so that what differs is theirs.
 """
 import dataclasses
 import http.client
@@ -30,10 +30,18 @@ class Answer:
     def seconds(self):
         return self.last - self.started
 
+    @property
+    def tokens(self):
+        return self.usage.get("output_tokens", 0)
+
+    @property
+    def decode_tps(self):
+        """Tokens a second after the first."""
+        return (self.tokens - 1) / (self.last - self.first) if self.first and self.last > self.first else 0
+
 
 def body_of(messages, max_tokens, **fields):
-    return {"model": "claude-any", "max_tokens": max_tokens, "temperature": 0, "messages": messages,
-            **fields}
+    return {"model": "claude-any", "max_tokens": max_tokens, "temperature": 0, "messages": messages} | fields
 
 
 def user(text):
@@ -44,30 +52,36 @@ def assistant(text):
     return {"role": "assistant", "content": text}
 
 
-def post(port, path, body):
-    """The answer's JSON, without streaming."""
+def call(port, method, path, body=None):
+    """Without streaming: status and JSON, also of an error."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
-    connection.request("POST", path, json.dumps(body), HEADERS)
+    connection.request(method, path, body and json.dumps(body), HEADERS)
     response = connection.getresponse()
     data = response.read()
     connection.close()
-    if response.status != 200:
-        raise RuntimeError(f"{path}: {response.status} {data[:300]!r}")
-    return json.loads(data)
+    return response.status, json.loads(data)
 
 
-def ask(port, messages, max_tokens, **fields):
-    """Streams one answer to its end."""
-    return finish(begin(port, messages, max_tokens, **fields))
+def post(port, path, body):
+    status, found = call(port, "POST", path, body)
+    if status != 200:
+        raise RuntimeError(f"{path}: {status} {found}")
+    return found
 
 
-def begin(port, messages, max_tokens, **fields):
+def ask(port, messages, max_tokens, session=None, **fields):
+    """Streams one answer to its end. session: the conversation that it belongs to."""
+    return finish(begin(port, messages, max_tokens, session, **fields))
+
+
+def begin(port, messages, max_tokens, session=None, **fields):
     """Sends a request; (connection, Answer) for finish or for abandon."""
     body = json.dumps(body_of(messages, max_tokens, stream=True, **fields))
+    headers = HEADERS | ({"x-claude-code-session-id": session} if session else {})
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
     connection.connect()
     answer = Answer(time.monotonic())
-    connection.request("POST", "/v1/messages", body, HEADERS)
+    connection.request("POST", "/v1/messages", body, headers)
     return connection, answer
 
 

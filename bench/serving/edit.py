@@ -21,11 +21,6 @@ def source(serial):
     return "\n\n".join(agent.file(draw).split("```python\n")[1].split("\n```")[0] for _ in range(7))
 
 
-def rate(answer):
-    """Tokens a second after the first."""
-    return (answer.usage["output_tokens"] - 1) / (answer.last - answer.first)
-
-
 def edit(engine, prose):
     figures = {}
     modes = [("", engine.flags)] + ([("_plain", engine.plain_flags)] if engine.plain_flags else [])
@@ -38,6 +33,7 @@ def edit(engine, prose):
             engine.flags = flags
             engine.restart()
         answer = ask(engine.port, [user(task), assistant(begun)], ANSWER)
-        figures[f"code_edit{suffix}_tps"] = rate(answer)
-        figures[f"prose{suffix}_tps"] = rate(ask(engine.port, [user(text + "\nTell me a long story.")], ANSWER // 2))
+        figures[f"code_edit{suffix}_tps"] = answer.decode_tps
+        story = [user(text + "\nTell me a long story.")]
+        figures[f"prose{suffix}_tps"] = ask(engine.port, story, ANSWER // 2).decode_tps
     return figures

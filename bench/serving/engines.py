@@ -24,7 +24,8 @@ class Engine:
     name = None
     plain_flags = None              # what turns guessing ahead off, where it is on by itself
 
-    def __init__(self, program, model, threads, flags=()):
+    def __init__(self, program, model, threads=0, flags=(), log="warn"):
+        self.log_level = log
         self.program, self.model, self.threads, self.flags = program, model, threads, list(flags)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="serve-bench-"))
         self.process = self.port = None
@@ -44,9 +45,17 @@ class Engine:
                 return self
             except (urllib.error.URLError, ConnectionError):
                 if self.process.poll() is not None or time.monotonic() > end:
-                    raise RuntimeError(f"{self.name} did not get ready: "
-                                       f"{(self.folder / 'log').read_text()[-2000:]}") from None
+                    raise RuntimeError(f"{self.name} did not get ready: {self.log()[-2000:]}") from None
                 time.sleep(0.02)
+
+    def log(self):
+        return (self.folder / "log").read_text("utf-8", "replace")
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.remove()
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -73,7 +82,7 @@ class Pensieve(Engine):
     def command(self):
         return [str(self.program), "serve", "--model", str(self.model), "--port", str(self.port),
                 "--threads", str(self.threads), "--cache-dir", str(self.folder / "cache"),
-                "--log", "warn", *self.flags]
+                "--log", self.log_level, *self.flags]
 
 
 class LlamaServer(Engine):

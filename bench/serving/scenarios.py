@@ -62,7 +62,7 @@ def crowd(engine, prose, clients, requests=2, prompt=400, output=64):
     gaps = [gap for a in answers for gap in a.gaps] or [0]
     firsts = [a.ttft for a in answers]
     return {
-        f"clients_{clients}_tps": sum(a.usage.get("output_tokens", 0) for a in answers) / seconds,
+        f"clients_{clients}_tps": sum(a.tokens for a in answers) / seconds,
         f"clients_{clients}_ttft_p50": statistics.median(firsts),
         f"clients_{clients}_ttft_p95": percentile(firsts, 0.95),
         f"clients_{clients}_gap_p50": statistics.median(gaps),
