@@ -1,5 +1,6 @@
-/* fuzz_kvblock.c - the input is a block's file: unless it is the very one that is wanted, byte for byte
- * where bytes count, it is refused. */
+/* fuzz_kvblock.c - the input is a block's file: it is taken if and only if it is what the writer would
+ * have written for the data that it carries. (Not: for the seed's data alone. The fuzzer watches
+ * comparisons, sees the right sum there, and so can sign any data, which nobody without the key can.) */
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,7 +19,7 @@ static const struct kv_block_format format = {
     .model = {1, 2}, .key = {3, 4}, .data_bytes = DATA_BYTES,
 };
 
-/* The one that is wanted, which is also the seed. */
+/* The one that is wanted; with these data it is also the seed. */
 static struct kv_block wanted(uint8_t data[DATA_BYTES])
 {
     struct kv_block block = {.name = {5, 6}, .before = {7, 8}, .space = 9, .variant = 1};
@@ -46,13 +47,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
     const int fd = file_of(bytes, n), whole = file_of(NULL, 0);
     uint8_t right[KV_BLOCK_DATA_OFFSET + DATA_BYTES] = {0};
 
+    if (n == sizeof right)
+        memcpy(data, bytes + KV_BLOCK_DATA_OFFSET, DATA_BYTES);
     if (!kv_block_write(whole, &format, &block, data) ||
         pread(whole, right, sizeof right, 0) != sizeof right)
         abort();
     const enum kv_block_result result = kv_block_read(fd, &format, &block, got);
     const bool is_it = n == sizeof right &&
-                       memcmp(bytes, right, sizeof(struct kv_block_head)) == 0 &&
-                       memcmp(bytes + KV_BLOCK_DATA_OFFSET, data, DATA_BYTES) == 0;
+                       memcmp(bytes, right, sizeof(struct kv_block_head)) == 0;
     if ((result == KV_BLOCK_GOOD) != is_it || (is_it && memcmp(got, data, DATA_BYTES) != 0))
         abort();
     close(whole);
