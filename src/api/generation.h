@@ -13,11 +13,13 @@
 #include "base/str.h"
 
 enum stop_reason {
-    STOP_END_TURN, STOP_MAX_TOKENS, STOP_STOP_SEQUENCE, STOP_CONTEXT_WINDOW, STOP_REASONS
+    STOP_END_TURN, STOP_MAX_TOKENS, STOP_STOP_SEQUENCE, STOP_CONTEXT_WINDOW,
+    STOP_TOOL_USE, STOP_REASONS
 };
 
 struct usage {
     uint32_t input_tokens, cache_read, cache_creation_5m, cache_creation_1h, output_tokens;
+    uint32_t thinking_tokens;           /* of the output's */
 };
 
 /* Where the prompt's tokens came from: found in memory, found on disk, computed. */
@@ -39,8 +41,11 @@ enum gen_event_type {
 struct gen_event {
     enum gen_event_type type;
     uint32_t block_index;               /* BLOCK_START, DELTA, BLOCK_STOP: counts from 0 */
-    enum block_type block_type;         /* BLOCK_START */
-    struct str text;                    /* DELTA: whole characters; borrowed during the call */
+    /* Texts are whole characters, and borrowed during the call. */
+    enum block_type block_type;         /* BLOCK_START: TEXT, THINKING or TOOL_USE */
+    struct str tool_id, tool_name;      /* BLOCK_START, TOOL_USE */
+    struct str text;                    /* DELTA: text, thought, or more of the input's JSON */
+    struct str signature;               /* BLOCK_STOP, THINKING */
     enum stop_reason stop_reason;       /* DONE */
     struct str stop_sequence;           /* DONE, STOP_STOP_SEQUENCE: which one */
     /* STARTED: the prompt's, as far as it is known (a request that waits for long is started before the

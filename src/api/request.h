@@ -52,11 +52,25 @@ struct request_options {
 
 enum role { ROLE_USER, ROLE_ASSISTANT, ROLE_SYSTEM };
 
-enum block_type { BLOCK_TEXT };                 /* later issues add theirs */
+enum block_type {
+    BLOCK_TEXT,
+    BLOCK_THINKING,
+    BLOCK_REDACTED_THINKING,
+    BLOCK_TOOL_USE,
+    BLOCK_TOOL_RESULT,
+    BLOCK_TOOL_REFERENCE,       /* inside a result: a deferred tool that is to be shown now */
+};
 
 struct content_block {
     enum block_type type;
-    struct str text;
+    struct str text;            /* TEXT, THINKING; TOOL_USE: the input, JSON text of an object;
+                                 * REDACTED_THINKING: its data */
+    struct str id;              /* TOOL_USE, TOOL_RESULT: of the call */
+    struct str name;            /* TOOL_USE, TOOL_REFERENCE: of the tool */
+    struct str signature;       /* THINKING */
+    struct content_block *content;      /* TOOL_RESULT: texts and references */
+    size_t content_n;
+    bool is_error;              /* TOOL_RESULT */
     uint32_t cache_seconds;     /* the prompt up to its end is to be kept; 0: nothing is said */
 };
 
@@ -73,7 +87,35 @@ struct answer_format {
     bool strict;                                /* refuse what of it can't be enforced */
 };
 
+/* A tool that the client runs. */
+struct tool {
+    struct str name;
+    struct str description;     /* n == 0: none */
+    struct str schema;          /* of its input, JSON text */
+    const char *path;           /* of the schema in the body, for errors */
+    bool strict;                /* refuse what of the schema can't be enforced */
+    bool deferred;              /* not shown to the model until a BLOCK_TOOL_REFERENCE names it */
+    uint32_t cache_seconds;
+};
+
+enum choice_kind { CHOICE_AUTO, CHOICE_ANY, CHOICE_TOOL, CHOICE_NONE };
+
+struct tool_choice {
+    enum choice_kind kind;      /* without tools: NONE */
+    size_t tool;                /* CHOICE_TOOL: its place in tools */
+    bool one;                   /* at most one call an answer */
+};
+
+enum thinking_kind { THINKING_OFF, THINKING_ADAPTIVE, THINKING_ENABLED };
+
+struct thinking {
+    enum thinking_kind kind;
+    uint32_t budget;            /* ENABLED: tokens */
+    bool omitted;               /* display: the client wants the signature, not the text */
+};
+
 struct message_request {
+    struct str body;                            /* as it came, for who passes it on */
     struct str model;                           /* as the client wrote it */
     struct content_block *system;               /* without Claude Code's billing line */
     size_t system_n;
@@ -88,6 +130,10 @@ struct message_request {
     double temperature, top_p;
     int64_t top_k;
     struct answer_format format;
+    struct tool *tools;
+    size_t tools_n;
+    struct tool_choice tool_choice;
+    struct thinking thinking;
     struct str user_id;                         /* metadata, n == 0: none */
     struct request_caller caller;
     bool has_tools;                             /* a side request of Claude Code has none */

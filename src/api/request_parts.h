@@ -46,14 +46,10 @@ struct raw_tool {
     bool deferred;
 };
 
-enum choice_kind { CHOICE_AUTO, CHOICE_ANY, CHOICE_TOOL, CHOICE_NONE };
-
 struct raw_choice {
     const struct variant *kind; /* NULL: not given; facts: enum choice_kind */
     struct str name;
 };
-
-enum thinking_kind { THINKING_OFF, THINKING_ADAPTIVE, THINKING_ENABLED };
 
 struct raw_thinking {
     const struct variant *kind; /* NULL: not given; facts: enum thinking_kind */

@@ -30,6 +30,7 @@ static const char *const stop_names[STOP_REASONS] = {
     [STOP_MAX_TOKENS] = "max_tokens",
     [STOP_STOP_SEQUENCE] = "stop_sequence",
     [STOP_CONTEXT_WINDOW] = "model_context_window_exceeded",
+    [STOP_TOOL_USE] = "tool_use",
 };
 
 struct message_writer *message_writer_new(struct arena *arena,
