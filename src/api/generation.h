@@ -52,6 +52,9 @@ struct gen_event {
      * engine has looked for its beginning: then all is input); DONE: all, and final. */
     struct usage usage;
     struct reuse reuse;                 /* STARTED, DONE */
+    /* STARTED, DONE: which of several answers; it outlives the generation. NULL: the backend that was
+     * asked. A start that came to nothing may have been another's: DONE has the last word. */
+    const char *served_by;
     struct decoding decoding;           /* DONE */
     struct str diverged;                /* DONE: the text around diverged_at, for --trace only */
     struct str prompt;                  /* STARTED: the text the model sees, for --trace only */

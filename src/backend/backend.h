@@ -24,6 +24,8 @@ struct generation;
 typedef void gen_event_fn(void *context, const struct gen_event *event);
 /* error NULL: fine */
 typedef void count_fn(void *context, uint32_t input_tokens, const struct err *error);
+/* error NULL: it could take a request now */
+typedef void probe_fn(void *context, const struct err *error);
 
 enum { BACKEND_RANKS = 4 };             /* main, agent, side, batch: the engine's */
 
@@ -31,7 +33,7 @@ struct backend_status {
     bool ready;                         /* it can take requests; not: it has its model loaded */
     const char *state;                  /* "ready", "unloaded", "loading", "unloading" */
     uint64_t memory_bytes;              /* weights and the reserve for keys and values, if loaded */
-    const char *kind;                   /* "native" */
+    const char *kind;                   /* "native", "mlx", "upstream", "pool", "chain" */
     const char *cpu;
     uint32_t queued, running, sequences_max, queue_max;
     struct {
@@ -51,6 +53,17 @@ struct backend_status {
     } replays;
 };
 
+/* One of those that a backend chooses from. */
+struct backend_member {
+    const char *name;
+    const char *kind;                   /* of its backend */
+    const char *state;                  /* "ready", "trying", "resting" (until retry_ms have passed) */
+    uint64_t retry_ms;
+    uint32_t running;                   /* answers and counts that it is at now, of this backend's */
+    uint64_t served, failed, moved;     /* since the start; moved: conversations it lost to another */
+    const char *why;                    /* how it failed last; NULL: it never did */
+};
+
 struct backend_ops {
     const char *kind;
     /* arena: the exchange's; the backend may allocate in it until the last event. */
@@ -66,6 +79,11 @@ struct backend_ops {
     void (*resume)(struct generation *generation);
     void (*cancel)(struct generation *generation);
     void (*status)(struct backend *backend, struct backend_status *status);
+    /* Whether it could take a request, found out by a small one where it is far away. The callback
+     * comes exactly once, but not after free; it keeps no loop from returning. NULL: status says it. */
+    bool (*probe)(struct backend *backend, probe_fn *on_probe, void *context, struct err *err);
+    /* The i-th of those it chooses from. false: there are no more. NULL: it has none. */
+    bool (*member)(struct backend *backend, size_t i, struct backend_member *out);
     void (*free)(struct backend *backend);          /* no generation may be alive */
 };
 
