@@ -116,10 +116,14 @@ bool engine_tokenize_known(const struct engine *engine, struct arena *arena,
 /* [any] The bytes of one token (may be a part of a character); a control token gives n == 0 unless
  * `control` is set, then its spelling. An id out of range gives n == 0. */
 struct str engine_token_text(const struct engine *engine, int32_t id, bool control);
+/* [any] Whether it is a control token: one that writes no text. */
+bool engine_token_control(const struct engine *engine, int32_t id);
 /* [any] Whether the token ends the model's turn. */
 bool engine_token_ends(const struct engine *engine, int32_t id);
 
 /* ---- constraints: what a sequence may say ---- */
+
+enum { CONSTRAINT_TOKENS_MAX = 256 };
 
 enum grammar_language { GRAMMAR_JSON_SCHEMA, GRAMMAR_LARK, GRAMMAR_REGEX };
 
@@ -156,7 +160,17 @@ struct constraint;
 struct constraint *engine_constraint_new(struct engine *engine, struct arena *arena,
                                          const struct grammar_source *source,
                                          struct str *loosened, struct err *err);
+/* [any] Exactly these tokens, which may be control tokens: at least one, at most CONSTRAINT_TOKENS_MAX,
+ * all of the vocabulary, none an end. ERR_OVERLOADED: no memory. */
+struct constraint *engine_constraint_tokens(const int32_t *ids, size_t n, struct err *err);
 void constraint_free(struct constraint *constraint);    /* [any] NULL is allowed */
+
+/* What comes when nothing more can follow of what a constraint allows. */
+enum constraint_after {
+    CONSTRAINT_THEN_END,        /* the sequence's end. When the tokens that are left are just enough to
+                                 * complete it on a short way that is known, that way is taken */
+    CONSTRAINT_THEN_FREE,       /* anything, until another constraint is given */
+};
 
 struct sampling {
     float temperature;          /* 0: the most likely token, always the same one */
@@ -225,8 +239,7 @@ struct sequence_params {
                                    0: one of its own */
     enum sequence_rank rank;
     /* NULL: anything may be said. Else tokens are chosen among those it allows, as freely as sampling
-     * says; the sequence ends END_TOKEN when it is complete. When the tokens that are left are just
-     * enough to complete it on a short way that is known, that way is taken. */
+     * says, and then comes the sequence's end (END_TOKEN). sequence_constrain changes it on the way. */
     struct constraint *constraint;
     uint64_t space;             /* prefixes are shared, found and timed only within it; the same after
                                    a restart, for what is on disk. 0: the common one */
@@ -237,8 +250,8 @@ struct sequence_params {
      * NULL. Not at all for a sequence that ends before. */
     void (*on_start)(void *context, const struct sequence_start *start);
     /* Each sampled token that is not an end token, with the characters it completes: valid UTF-8,
-     * maybe none yet. false: stop here (SEQUENCE_STOPPED). */
-    bool (*on_token)(void *context, int32_t id, struct str text);
+     * maybe none yet; a control token completes none. false: stop here (SEQUENCE_STOPPED). */
+    bool (*on_token)(void *context, struct sequence *sequence, int32_t id, struct str text);
     /* Exactly once, the last call for this sequence. */
     void (*on_done)(void *context, const struct sequence_result *result);
 };
@@ -254,6 +267,11 @@ struct sequence *engine_submit(struct engine *engine, const struct sequence_para
 void sequence_cancel(struct sequence *sequence);
 void sequence_pause(struct sequence *sequence);     /* keeps its pages, takes no part in steps */
 void sequence_resume(struct sequence *sequence);
+/* From this sequence's on_token only: from the next token on it is held to this constraint, which becomes
+ * its own, instead of to the one it had, also where that is complete now. NULL: to none. Without effect when
+ * the short way to the end is being taken: that is settled. */
+void sequence_constrain(struct sequence *sequence, struct constraint *constraint,
+                        enum constraint_after after);
 /* Once, after on_done was called; waits until on_done has returned, so not from a callback. After it
  * nobody holds the handle or the callbacks' context. May come after engine_close. */
 void sequence_free(struct sequence *sequence);

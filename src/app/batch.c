@@ -27,7 +27,7 @@ struct lane {
     struct err error;           /* text empty: none */
 };
 
-static bool on_token(void *context, int32_t id, struct str text)
+static bool on_token(void *context, struct sequence *sequence, int32_t id, struct str text)
 {
     struct lane *lane = context;
     struct batch *batch = lane->batch;

@@ -10,7 +10,7 @@ struct waiter {
     struct sequence_result *result;
 };
 
-static bool on_token(void *context, int32_t id, struct str text)
+static bool on_token(void *context, struct sequence *sequence, int32_t id, struct str text)
 {
     struct waiter *waiter = context;
     if (waiter->text) {

@@ -103,7 +103,7 @@ static void on_start(void *context, const struct sequence_start *start)
     hand_over(context, piece);
 }
 
-static bool on_token(void *context, int32_t id, struct str characters)
+static bool on_token(void *context, struct sequence *sequence, int32_t id, struct str characters)
 {
     struct generation *generation = context;
     const bool goes_on = voice_token(&generation->voice, id, characters);

@@ -1,4 +1,4 @@
-/* constraint.c - a matcher at work for one sequence, and the way to the end in time.
+/* constraint.c - a matcher at work for one sequence, and the way to the end in time; or exact tokens.
  *
  * The hard thing is running short of tokens. A short way to a complete text is known for some state
  * of the sequence, and looked for again the sooner, the less room there is beyond it; in the end
@@ -15,10 +15,12 @@ enum { LOOK_AHEAD = 128, LOOK_SHARE = 8 };
 struct constraint {
     struct grammars *grammars;
     struct grammar *grammar;
-    struct glue_matcher *matcher;
+    struct glue_matcher *matcher;       /* NULL: exactly the tokens that are the way to the end */
     bool broken;
+    enum constraint_after after;
     bool closing_known;                 /* from the state before the next token */
     uint32_t look_at;                   /* look for it when so many tokens are left */
+    uint32_t said_n;                    /* of exact tokens */
     uint32_t closing_n;
     uint32_t closing[CONSTRAINT_CLOSING_MAX];
 };
@@ -59,13 +61,39 @@ struct constraint *constraint_new(struct grammars *grammars, struct grammar *gra
     return constraint;
 }
 
+struct constraint *engine_constraint_tokens(const int32_t *ids, size_t n, struct err *err)
+{
+    struct constraint *constraint = n && n <= CONSTRAINT_CLOSING_MAX
+                                        ? calloc(1, sizeof *constraint) : NULL;
+
+    if (!constraint) {
+        err_set(err, ERR_OVERLOADED, "no memory for one more constraint, or %zu tokens in it", n);
+        return NULL;
+    }
+    for (size_t i = 0; i < n; i++)
+        constraint->closing[i] = (uint32_t)ids[i];
+    constraint->closing_n = (uint32_t)n;
+    return constraint;
+}
+
 void constraint_free(struct constraint *constraint)
 {
     if (!constraint)
         return;
     glue_matcher_free(constraint->matcher);
-    grammars_give_back(constraint->grammars, constraint->grammar, constraint->broken);
+    if (constraint->grammar)
+        grammars_give_back(constraint->grammars, constraint->grammar, constraint->broken);
     free(constraint);
+}
+
+void constraint_then(struct constraint *constraint, enum constraint_after after)
+{
+    constraint->after = after;
+}
+
+bool constraint_frees(const struct constraint *constraint)
+{
+    return constraint->after == CONSTRAINT_THEN_FREE;
 }
 
 static bool fail(struct constraint *constraint, struct glue_text *error, struct err *err)
@@ -97,10 +125,22 @@ static void keep(float *logits, size_t n, uint32_t word)
         logits[__builtin_ctz(word)] = kept[__builtin_ctz(word)];
 }
 
+/* A token whose logit is no number, or -infinity, is said as well: there is no other. */
+static bool keep_one(float *logits, size_t n, uint32_t id)
+{
+    for (size_t i = 0; i < n; i++)
+        logits[i] = -INFINITY;
+    logits[id] = 0;
+    return true;
+}
+
 bool constraint_mask(struct constraint *constraint, float *logits, size_t n, struct err *err)
 {
     struct glue_text error = {0};
     size_t words;
+
+    if (!constraint->matcher)
+        return keep_one(logits, n, constraint->closing[constraint->said_n]);
     const uint32_t *mask = glue_matcher_mask(constraint->matcher, &words, &error);
 
     if (!mask)
@@ -139,6 +179,9 @@ enum constraint_step constraint_take(struct constraint *constraint, int32_t id, 
 {
     struct glue_text error = {0};
 
+    if (!constraint->matcher)
+        return ++constraint->said_n == constraint->closing_n ? CONSTRAINT_COMPLETE
+                                                             : CONSTRAINT_GOES_ON;
     switch (glue_matcher_take(constraint->matcher, (uint32_t)id, &error)) {
     case GLUE_COMPLETE:
         return CONSTRAINT_COMPLETE;
@@ -148,7 +191,7 @@ enum constraint_step constraint_take(struct constraint *constraint, int32_t id, 
     case GLUE_GOES_ON:
         break;
     }
-    if (left <= constraint->look_at)
+    if (left <= constraint->look_at && !constraint_frees(constraint))
         return look_for_end(constraint, left);
     constraint->closing_known = false;
     return CONSTRAINT_GOES_ON;

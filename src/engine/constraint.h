@@ -8,11 +8,15 @@
 
 #include "engine/grammars.h"
 
-enum { CONSTRAINT_CLOSING_MAX = 256 };  /* tokens of the longest way to the end that is looked for */
+enum { CONSTRAINT_CLOSING_MAX = CONSTRAINT_TOKENS_MAX };      /* tokens of the longest way to the end that is looked for */
 
 /* grammar: becomes the constraint's, also on failure. */
 struct constraint *constraint_new(struct grammars *grammars, struct grammar *grammar,
                                   struct err *err);
+
+/* What comes when it is complete; THEN_END if nothing was said. */
+void constraint_then(struct constraint *constraint, enum constraint_after after);
+bool constraint_frees(const struct constraint *constraint);
 
 /* Makes every logit of a token that is not allowed -infinity. At least one stays. */
 bool constraint_mask(struct constraint *constraint, float *logits, size_t n, struct err *err);
@@ -24,7 +28,7 @@ enum constraint_step {
                                  * is complete: there would be no room for that any more after it */
     CONSTRAINT_BROKEN,          /* err is filled: a limit of the grammar engine */
 };
-/* left: how many tokens there is room for after this one. */
+/* left: how many tokens there is room for after this one, if the end is to come in them. */
 enum constraint_step constraint_take(struct constraint *constraint, int32_t id, uint32_t left,
                                      struct err *err);
 const uint32_t *constraint_closing(const struct constraint *constraint, size_t *n);

@@ -389,6 +389,13 @@ struct str engine_token_text(const struct engine *engine, int32_t id, bool contr
     return control ? vocab_spelling(vocab, id) : (struct str){0};
 }
 
+bool engine_token_control(const struct engine *engine, int32_t id)
+{
+    const struct vocab *vocab = model_vocab(engine->model);
+
+    return id >= 0 && (size_t)id < vocab_size(vocab) && vocab_type(vocab, id) == TOKEN_CONTROL;
+}
+
 bool engine_token_ends(const struct engine *engine, int32_t id)
 {
     const struct vocab *vocab = model_vocab(engine->model);

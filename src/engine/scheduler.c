@@ -618,13 +618,12 @@ static int32_t choose_token(struct scheduler *scheduler, struct sequence *sequen
 static bool say(struct scheduler *scheduler, struct sequence *sequence, int32_t id)
 {
     const struct scheduler_model *model = &scheduler->options.model;
-    const struct sequence_params *params = &sequence->params;
 
     sequence->ids[sequence->n++] = id;
     buf_reset(&scheduler->characters);
     detokenizer_push(&sequence->detokenizer, model->text(model->context, id),
                      &scheduler->characters);
-    return params->on_token(params->context, id, buf_view(&scheduler->characters));
+    return sequence_say(sequence, id, buf_view(&scheduler->characters));
 }
 
 static void count_output(struct scheduler *scheduler, struct sequence *sequence)
@@ -650,6 +649,7 @@ static void close_in_time(struct scheduler *scheduler, struct sequence *sequence
     size_t n;
     const uint32_t *ids = constraint_closing(sequence->params.constraint, &n);
 
+    sequence->closing = true;
     for (size_t i = 0; i < n; i++) {
         count_output(scheduler, sequence);
         if (!say(scheduler, sequence, (int32_t)ids[i])) {
@@ -690,7 +690,7 @@ static bool advance(struct scheduler *scheduler, struct sequence *sequence, floa
         finish(scheduler, list, sequence, SEQUENCE_END_TOKEN, NULL);
     else if (!say(scheduler, sequence, id))
         finish(scheduler, list, sequence, SEQUENCE_STOPPED, NULL);
-    else if (step == CONSTRAINT_COMPLETE)
+    else if (step == CONSTRAINT_COMPLETE && !sequence_goes_free(sequence))
         finish(scheduler, list, sequence, SEQUENCE_END_TOKEN, NULL);
     else if (sequence->output_n == params->max_tokens)
         finish(scheduler, list, sequence, SEQUENCE_MAX_TOKENS, NULL);

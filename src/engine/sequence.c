@@ -34,6 +34,37 @@ struct sequence *sequence_new(const struct sequence_params *params, uint32_t con
     return sequence;
 }
 
+bool sequence_say(struct sequence *sequence, int32_t id, struct str characters)
+{
+    sequence->reconstrained = false;
+    return sequence->params.on_token(sequence->params.context, sequence, id, characters);
+}
+
+void sequence_constrain(struct sequence *sequence, struct constraint *constraint,
+                        enum constraint_after after)
+{
+    if (sequence->closing) {
+        constraint_free(constraint);
+        return;
+    }
+    if (constraint)
+        constraint_then(constraint, after);
+    constraint_free(sequence->params.constraint);
+    sequence->params.constraint = constraint;
+    sequence->reconstrained = true;
+}
+
+bool sequence_goes_free(struct sequence *sequence)
+{
+    if (sequence->reconstrained)
+        return true;                    /* what is complete is not what it is held to now */
+    if (!constraint_frees(sequence->params.constraint))
+        return false;
+    constraint_free(sequence->params.constraint);
+    sequence->params.constraint = NULL;
+    return true;
+}
+
 static double ms_between(uint64_t from, uint64_t to)
 {
     return (double)(to - from) / 1e6;

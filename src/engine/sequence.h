@@ -40,6 +40,8 @@ struct sequence {
     struct sequence_start start;        /* what was found of the prompt */
     struct cache_mark marks[CACHE_MARKS_MAX];   /* params.marks */
     bool told;                          /* on_start was called */
+    bool reconstrained;                 /* by on_token, as it was given the last token */
+    bool closing;                       /* its end is settled, and being said */
     bool marked;                        /* the prompt is computed, the marks are declared */
     struct sampler sampler;
     struct detokenizer detokenizer;
@@ -63,6 +65,10 @@ struct sequence {
  * kept for outputs up to the context. NULL: no memory. */
 struct sequence *sequence_new(const struct sequence_params *params, uint32_t context,
                               struct queue *inbox, struct door *door);
+/* Says a token. false: the reader has had enough. */
+bool sequence_say(struct sequence *sequence, int32_t id, struct str characters);
+/* Its constraint is complete. false: that is the end. */
+bool sequence_goes_free(struct sequence *sequence);
 /* It is admitted, for the first time. */
 void sequence_start(struct sequence *sequence);
 /* The last act: reports the end and lets go. The pages are given back already. */

@@ -52,7 +52,7 @@ struct run {
     struct sequence_result result;
 };
 
-static bool on_token(void *context, int32_t id, struct str characters)
+static bool on_token(void *context, struct sequence *sequence, int32_t id, struct str characters)
 {
     struct run *run = context;
 

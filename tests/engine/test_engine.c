@@ -62,7 +62,7 @@ struct run {
     struct sequence_result result;
 };
 
-static bool on_token(void *context, int32_t id, struct str text)
+static bool on_token(void *context, struct sequence *sequence, int32_t id, struct str text)
 {
     struct run *run = context;
 

@@ -24,7 +24,11 @@ enum {
     PADDING = 12,                       /* logits past the vocabulary: no tokens, so never sampled */
     CONTEXT = 512, CHUNK = 64, SLOTS = 8,
     RUNS_MAX = 64,
+    SAYS_N = 4,
 };
+
+/* What a run is held to: the first of them a usual guess, then a likely one, then two that are not. */
+static const int32_t says[SAYS_N] = {6, 12, 400, 7};
 
 static enum speculate speculate;
 
@@ -47,6 +51,8 @@ struct run {
     struct sequence *sequence;
     int32_t prompt[CONTEXT], out[CONTEXT];
     uint32_t prompt_n, max_tokens, out_n, stop_at, pause_at, cancel_at;
+    uint32_t says_at, says_times;       /* held to `says` so often, once so many tokens are said */
+    enum constraint_after says_after;
     bool done, begun;
     uint64_t space;
     struct cache_mark marks[CACHE_MARKS_MAX];
@@ -122,12 +128,15 @@ static void on_start(void *context, const struct sequence_start *start)
     run->start = *start;
 }
 
-static bool on_token(void *context, int32_t id, struct str text)
+static bool on_token(void *context, struct sequence *sequence, int32_t id, struct str text)
 {
     struct run *run = context;
 
     assert_true(run->begun && !run->done);
     run->out[run->out_n++] = id;
+    if (run->says_times && run->out_n >= run->says_at && (run->out_n - run->says_at) % SAYS_N == 0 &&
+        run->out_n < run->says_at + run->says_times * SAYS_N)
+        sequence_constrain(sequence, engine_constraint_tokens(says, SAYS_N, NULL), run->says_after);
     if (run->out_n == run->pause_at)
         sequence_pause(run->sequence);
     if (run->out_n == run->cancel_at)
@@ -249,7 +258,7 @@ static uint32_t hash_all(const struct run *run, uint32_t n)
 /* What must have come out, from the rule alone. */
 static void check_run(const struct run *run)
 {
-    uint32_t n = run->prompt_n, out_n = 0;
+    uint32_t n = run->prompt_n, out_n = 0, ends_sampled = 1;
     enum sequence_end end = SEQUENCE_MAX_TOKENS;
 
     assert_true(run->done);
@@ -259,7 +268,15 @@ static void check_run(const struct run *run)
             break;
         }
         const int32_t last = out_n ? run->out[out_n - 1] : run->prompt[n - 1];
-        const int32_t id = answer(hash_all(run, n), last);
+        const uint32_t held_end = run->says_at + run->says_times * SAYS_N;
+        const bool held = out_n >= run->says_at && out_n < held_end;
+        const int32_t id = held ? says[(out_n - run->says_at) % SAYS_N]
+                                : answer(hash_all(run, n), last);
+        if (run->says_times && run->says_after == CONSTRAINT_THEN_END && out_n == held_end) {
+            end = SEQUENCE_END_TOKEN;
+            ends_sampled = 0;
+            break;
+        }
         if (id == END) {
             end = SEQUENCE_END_TOKEN;
             break;
@@ -276,7 +293,8 @@ static void check_run(const struct run *run)
     assert_int_equal(run->out_n, out_n);
     assert_int_equal(run->result.end, end);
     assert_int_equal(run->result.start.prompt_tokens, run->prompt_n);
-    assert_int_equal(run->result.output_tokens, out_n + (end == SEQUENCE_END_TOKEN));
+    assert_int_equal(run->result.output_tokens, 
+                     out_n + (end == SEQUENCE_END_TOKEN ? ends_sampled : 0));
     assert_true(run->result.start.memory_tokens < run->prompt_n);
     if (run->result.output_tokens)              /* the first comes out of the prompt */
         assert_int_equal(run->result.output_tokens,
@@ -413,6 +431,31 @@ static void test_pause_and_cancel_at_a_token(void **state)
         }
         check_run(run);
     }
+    bench_free(bench);
+}
+
+/* From the next token on, also among rows that guess otherwise; and what is complete is not the end if
+ * on_token has given something else to say. */
+static void test_constrained_on_the_way(void **state)
+{
+    struct bench *bench = bench_new(64);
+
+    for (int i = 0; i < 60; i++) {
+        struct run *run = start(bench, i, 30, 60, 3, 0);
+        run->says_at = 1 + (uint32_t)i / 3 * 2;
+        run->says_times = (uint32_t)i % 3;
+        run->says_after = i % 2 ? CONSTRAINT_THEN_END : CONSTRAINT_THEN_FREE;
+        run->pause_at = i % 5 ? 0 : run->says_at + 1;
+    }
+    run_all(bench);
+    for (int i = 0; i < 60; i++) {
+        struct run *run = &bench->runs[i];
+        if (!run->done)
+            sequence_resume(run->sequence);
+    }
+    run_all(bench);
+    for (int i = 0; i < 60; i++)
+        check_run(&bench->runs[i]);
     bench_free(bench);
 }
 
@@ -931,6 +974,7 @@ int main(void)
         cmocka_unit_test(test_guesses),
         cmocka_unit_test(test_said_before),
         cmocka_unit_test(test_pause_and_cancel_at_a_token),
+        cmocka_unit_test(test_constrained_on_the_way),
         cmocka_unit_test(test_stop),
         cmocka_unit_test(test_prefix_is_shared),
         cmocka_unit_test(test_start_says_what_was_found),

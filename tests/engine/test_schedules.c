@@ -61,7 +61,7 @@ static struct engine *open_with(const struct engine_options *options)
     return engine;
 }
 
-static bool on_token(void *context, int32_t id, struct str text)
+static bool on_token(void *context, struct sequence *sequence, int32_t id, struct str text)
 {
     struct run *run = context;
 
