@@ -92,15 +92,34 @@ static struct str main_type(struct str types)
     return (struct str){types.s, space ? (size_t)(space - types.s) : types.n};
 }
 
+/* What answers where nobody asks for another: "NAME TYPE, N tokens, ...", or who it is passed to. */
+static struct str default_text(const struct config *config, struct arena *arena,
+                               const struct serve_default *model)
+{
+    struct backend *backend = model->backend;
+    struct str id = backend->card.id, text;
+    struct backend_member member;
+    if (model->engine) {
+        const struct model_info *info = engine_info(model->engine);
+        text = main_type(info->types);
+        return arena_printf(arena, "%.*s %.*s, %u tokens, %u threads, %s", STR_ARG(id),
+                            STR_ARG(text), info->context, app_threads(config),
+                            engine_cpu(model->engine));
+    }
+    text = arena_printf(arena, "%.*s, %s", STR_ARG(id), backend->ops->kind);
+    for (size_t i = 0; backend->ops->member && backend->ops->member(backend, i, &member); i++) {
+        text = arena_printf(arena, "%.*s%s%s", STR_ARG(text), i ? ", " : " of ", member.name);
+    }
+    return text;
+}
+
 static void say_ready(const struct config *config, struct arena *arena, uint16_t port,
                       const struct serve_default *model, double seconds)
 {
-    const struct model_info *info = engine_info(model->engine);
     struct str url = base_url(config, arena, port);
-    struct str type = main_type(info->types);
-    printf("pensieve %s ready on %s - %.*s %.*s, %u tokens, %u threads, %s, loaded in %.0f ms\n",
-           PENSIEVE_VERSION, url.s, STR_ARG(model->id), STR_ARG(type), info->context,
-           app_threads(config), engine_cpu(model->engine), seconds * 1e3);
+    struct str text = default_text(config, arena, model);
+    printf("pensieve %s ready on %s - %.*s, loaded in %.0f ms\n", PENSIEVE_VERSION, url.s,
+           STR_ARG(text), seconds * 1e3);
     /* A key of the person's own is not written to a terminal or a log. */
     const char *key = config->keys_configured ? "YOUR-KEY" : config->keys.items[0].s;
     struct str header = config->require_key
@@ -111,7 +130,7 @@ static void say_ready(const struct config *config, struct arena *arena, uint16_t
            "\"messages\":[{\"role\":\"user\",\"content\":\"Count to 3\"}]}'\n",
            url.s, STR_ARG(header));
     if (model->more) {
-        printf("%zu more, loaded when asked for: %s/v1/models lists them\n", model->more, url.s);
+        printf("%zu more models: %s/v1/models lists them\n", model->more, url.s);
     }
     fflush(stdout);
 }

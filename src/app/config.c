@@ -26,7 +26,7 @@ struct flags {
     size_t n;
 };
 
-static struct str trim(struct str s)
+struct str config_trim(struct str s)
 {
     while (s.n > 0 && (*s.s == ' ' || *s.s == '\t')) {
         s.s++;
@@ -38,8 +38,7 @@ static struct str trim(struct str s)
     return s;
 }
 
-/* The text before a separator; what follows it stays in rest. */
-static struct str cut(struct str *rest, char separator)
+struct str config_cut(struct str *rest, char separator)
 {
     const char *end = rest->n > 0 ? memchr(rest->s, separator, rest->n) : NULL;
     struct str head = {rest->s, end ? (size_t)(end - rest->s) : rest->n};
@@ -48,22 +47,9 @@ static struct str cut(struct str *rest, char separator)
     return head;
 }
 
-static bool unknown_option(struct str name, const char *where, const char *dashes, struct err *err)
-{
-    const struct option *near = option_nearest(name);
-    int shown = name.n > 60 ? 60 : (int)name.n;
-    if (near) {
-        return err_set(err, ERR_USAGE, "%s%s%.*s: there is no such option; did you mean %s%s?",
-                       where, dashes, shown, name.s, dashes, near->name);
-    }
-    return err_set(err, ERR_USAGE, "%s%s%.*s: there is no such option; --help lists them", where,
-                   dashes, shown, name.s);
-}
-
 /* ---- the file ---- */
 
-/* Reads a small file whole. false with code ERR_NONE: it is not there. */
-static bool read_file(struct arena *arena, const char *path, struct str *out, struct err *err)
+bool config_read_file(struct arena *arena, const char *path, struct str *out, struct err *err)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
@@ -88,30 +74,52 @@ static bool read_file(struct arena *arena, const char *path, struct str *out, st
     return true;
 }
 
-static bool read_line(struct config *config, struct arena *arena, struct str line,
-                      const char *where, bool *seen, struct err *err)
+/* Where a file is being read: before its first section, or in one. */
+struct place {
+    const char *where;
+    bool *seen;                         /* by row of options[]: the file has set it */
+    const struct section_kind *kind;    /* NULL: in none */
+    struct config_section *section;
+};
+
+static bool read_option(struct config *config, struct arena *arena, struct str name,
+                        struct str value, const struct place *place, struct err *err)
 {
-    line = trim(line);
+    const struct option *option = option_find(name);
+    const char *before = arena_printf(arena, "%s: ", place->where).s;
+    if (!option) {
+        return option_unknown(options, options_n, name, before, err);
+    }
+    if (option->reach != FROM_ANYWHERE) {
+        return err_set(err, ERR_USAGE, "%s%s has no meaning in a file", before, option->name);
+    }
+    if (!place->seen[option - options]) {
+        place->seen[option - options] = true;
+        option_clear(config, option);
+    }
+    return option_set(config, arena, option, value,
+                      arena_printf(arena, "%s%s", before, option->name).s, err);
+}
+
+static bool read_line(struct config *config, struct arena *arena, struct str line,
+                      struct place *place, struct err *err)
+{
+    line = config_trim(line);
     if (line.n == 0 || line.s[0] == '#') {
         return true;
     }
+    if (line.s[0] == '[') {
+        return section_open(config, arena, line, place->where, &place->kind, &place->section, err);
+    }
     if (!memchr(line.s, '=', line.n)) {
-        return err_set(err, ERR_USAGE, "%s: a line is \"option = value\" or a # comment", where);
+        return err_set(err, ERR_USAGE, "%s: a line is \"option = value\" or a # comment",
+                       place->where);
     }
-    struct str name = trim(cut(&line, '='));
-    const struct option *option = option_find(name);
-    if (!option) {
-        return unknown_option(name, arena_printf(arena, "%s: ", where).s, "", err);
-    }
-    if (option->reach != FROM_ANYWHERE) {
-        return err_set(err, ERR_USAGE, "%s: %s has no meaning in a file", where, option->name);
-    }
-    if (!seen[option - options]) {
-        seen[option - options] = true;
-        option_clear(config, option);
-    }
-    const char *place = arena_printf(arena, "%s: %s", where, option->name).s;
-    return option_set(config, arena, option, trim(line), place, err);
+    struct str name = config_trim(config_cut(&line, '='));
+    line = config_trim(line);
+    return place->kind ? section_set(place->section, arena, place->kind, name, line, place->where,
+                                     err)
+                       : read_option(config, arena, name, line, place, err);
 }
 
 static bool read_config_file(struct config *config, struct arena *arena, const char *path,
@@ -119,25 +127,25 @@ static bool read_config_file(struct config *config, struct arena *arena, const c
 {
     struct str text;
     struct err why = {0};
-    if (!read_file(arena, path, &text, &why)) {
+    if (!config_read_file(arena, path, &text, &why)) {
         return why.code == ERR_NONE && !required
                    ? true
                    : err_set(err, ERR_USAGE, "--config: %s", why.text);
     }
     const char *slash = strrchr(path, '/');
     const char *short_name = slash ? slash + 1 : path;
-    bool *seen = arena_array(arena, options_n, sizeof(*seen));
+    struct place place = {.seen = arena_array(arena, options_n, sizeof(bool))};
     for (size_t line_n = 1; text.n > 0; line_n++) {
-        struct str line = cut(&text, '\n');
-        const char *where = arena_printf(arena, "%s line %zu", short_name, line_n).s;
-        if (!read_line(config, arena, line, where, seen, err)) {
+        struct str line = config_cut(&text, '\n');
+        place.where = arena_printf(arena, "%s line %zu", short_name, line_n).s;
+        if (!read_line(config, arena, line, &place, err)) {
             return false;
         }
     }
     return true;
 }
 
-static const char *variable(char *const *envp, const char *name)
+const char *config_variable(char *const *envp, const char *name)
 {
     size_t n = strlen(name);
     for (; *envp; envp++) {
@@ -153,7 +161,7 @@ static const char *variable(char *const *envp, const char *name)
 static struct str own_path(struct arena *arena, char *const *envp, const char *name,
                            const char *usual, const char *thing)
 {
-    const char *base = variable(envp, name), *home = variable(envp, "HOME");
+    const char *base = config_variable(envp, name), *home = config_variable(envp, "HOME");
     if (base && *base == '/') {
         return arena_printf(arena, "%s/pensieve/%s", base, thing);
     }
@@ -164,7 +172,7 @@ static struct str own_path(struct arena *arena, char *const *envp, const char *n
 static bool read_configured_file(struct config *config, struct arena *arena,
                                  const struct flags *flags, char *const *envp, struct err *err)
 {
-    const char *asked = variable(envp, "PENSIEVE_CONFIG");
+    const char *asked = config_variable(envp, "PENSIEVE_CONFIG");
     for (size_t i = 0; i < flags->n; i++) {
         if (strcmp(flags->items[i].option->name, "config") == 0) {
             asked = arena_cstr(arena, flags->items[i].value);
@@ -188,7 +196,7 @@ static bool read_variable(struct config *config, struct arena *arena, const stru
     }
     option_clear(config, option);
     while (value.n > 0) {               /* a list: separated by commas */
-        struct str item = trim(cut(&value, ','));
+        struct str item = config_trim(config_cut(&value, ','));
         if (item.n > 0 && !option_set(config, arena, option, item, name, err)) {
             return false;
         }
@@ -202,7 +210,7 @@ static bool read_environment(struct config *config, struct arena *arena, char *c
     struct str prefix = STR("PENSIEVE_");
     for (; *envp; envp++) {
         struct str value = str_of(*envp);
-        struct str name = cut(&value, '=');
+        struct str name = config_cut(&value, '=');
         if (!str_starts(name, prefix) || value.n == 0) {
             continue;                   /* an empty variable is as good as none */
         }
@@ -237,7 +245,7 @@ static bool read_flag(struct flags *flags, struct arena *arena, enum command_bit
 {
     struct str value = str_of(argv[*at] + 2);
     bool has_value = memchr(value.s, '=', value.n) != NULL;
-    struct str name = cut(&value, '=');
+    struct str name = config_cut(&value, '=');
     const struct option *option = option_find(name);
     bool negated = false;
     if (!option && str_starts(name, STR("no-"))) {
@@ -246,7 +254,7 @@ static bool read_flag(struct flags *flags, struct arena *arena, enum command_bit
         option = negated ? option : NULL;
     }
     if (!option) {
-        return unknown_option(name, "", "--", err);
+        return option_unknown(options, options_n, name, "--", err);
     }
     if (!(option->commands & command)) {
         return err_set(err, ERR_USAGE, "--%s is an option, but not of this command", option->name);
@@ -313,7 +321,7 @@ static bool apply_flags(struct config *config, struct arena *arena, const struct
 
 /* ---- the keys ---- */
 
-static bool key_check(struct str key, const char *where, struct err *err)
+bool config_key_check(struct str key, const char *where, struct err *err)
 {
     if (key.n > CONFIG_KEY_BYTES_MAX) {
         return err_set(err, ERR_USAGE, "%s: a key has at most %d bytes", where,
@@ -330,19 +338,19 @@ static bool key_check(struct str key, const char *where, struct err *err)
 static bool read_key_file(struct config *config, struct arena *arena, struct err *err)
 {
     struct str text;
-    if (!read_file(arena, config->key_file, &text, err)) {
+    if (!config_read_file(arena, config->key_file, &text, err)) {
         err->code = ERR_USAGE;
         return err_prefix(err, "--key-file");
     }
     const struct option *option = option_find(STR("key"));
     size_t before = config->keys.n;
     for (size_t line_n = 1; text.n > 0; line_n++) {
-        struct str line = trim(cut(&text, '\n'));
+        struct str line = config_trim(config_cut(&text, '\n'));
         if (line.n == 0 || line.s[0] == '#') {
             continue;
         }
         const char *where = arena_printf(arena, "%s line %zu", config->key_file, line_n).s;
-        if (!key_check(line, where, err) ||
+        if (!config_key_check(line, where, err) ||
             !option_set(config, arena, option, line, where, err)) {
             return false;
         }
@@ -357,7 +365,7 @@ static bool read_key_file(struct config *config, struct arena *arena, struct err
 static bool settle_keys(struct config *config, struct arena *arena, struct err *err)
 {
     for (size_t i = 0; i < config->keys.n; i++) {
-        if (!key_check(config->keys.items[i], "key", err)) {
+        if (!config_key_check(config->keys.items[i], "key", err)) {
             return false;
         }
     }
@@ -371,15 +379,24 @@ static bool settle_keys(struct config *config, struct arena *arena, struct err *
     return option_set(config, arena, option_find(STR("key")), STR(default_key), "key", err);
 }
 
+/* The model that is served where nobody named one: the first section's, if the file has any. */
+static bool sections_will_do(const struct config *config, const struct option *option,
+                             enum command_bit command)
+{
+    return command == FOR_SERVE && config->model_sections.n > 0 &&
+           option->offset == offsetof(struct config, models);
+}
+
 /* A list that nobody filled has its default; a choice of folder that nobody made, the usual one. */
-static bool settle_defaults(struct config *config, struct arena *arena, char *const *envp,
-                            struct err *err)
+static bool settle_defaults(struct config *config, struct arena *arena, enum command_bit command,
+                            char *const *envp, struct err *err)
 {
     for (size_t i = 0; i < options_n; i++) {
         const struct option *option = &options[i];
         const void *field = (const char *)config + option->offset;
         if (option->type == OPTION_LIST && option->fallback[0] &&
             ((const struct config_list *)field)->n == 0 &&
+            !sections_will_do(config, option, command) &&
             !option_set(config, arena, option, str_of(option->fallback), option->name, err)) {
             return false;
         }
@@ -417,6 +434,8 @@ bool config_load(struct config *config, struct arena *arena, enum command_bit co
     return read_configured_file(config, arena, &flags, envp, err) &&
            read_environment(config, arena, envp, err) &&
            apply_flags(config, arena, &flags, err) &&
-           settle_defaults(config, arena, envp, err) &&
-           (command != FOR_SERVE || settle_keys(config, arena, err));
+           settle_defaults(config, arena, command, envp, err) &&
+           sections_settle(config, err) &&
+           (command != FOR_SERVE || (settle_keys(config, arena, err) &&
+                                     sections_read_keys(config, arena, envp, err)));
 }

@@ -93,6 +93,30 @@ static void print_values(FILE *out, const struct option *option)
     }
 }
 
+/* The columns value, default and meaning. */
+static void print_rest(FILE *out, const struct option *option)
+{
+    print_values(out, option);
+    if (option->fallback[0]) {
+        fprintf(out, " | `%s` | %s |\n", option->fallback, option->help);
+    } else {
+        fprintf(out, " | | %s |\n", option->help);
+    }
+}
+
+static void sections_markdown(FILE *out)
+{
+    for (size_t i = 0; i < section_kinds_n; i++) {
+        const struct section_kind *kind = &section_kinds[i];
+        fprintf(out, "\n## Sections of the file: `[%s NAME]`\n\n%s\n\n| line | value | default | "
+                "meaning |\n|---|---|---|---|\n", kind->name, kind->help);
+        for (size_t k = 0; k < kind->rows_n; k++) {
+            fprintf(out, "| `%s` | ", kind->rows[k].name);
+            print_rest(out, &kind->rows[k]);
+        }
+    }
+}
+
 void help_options_markdown(FILE *out)
 {
     struct arena *arena = arena_new(1 << 14);
@@ -102,7 +126,8 @@ void help_options_markdown(FILE *out)
           "default. In the file\n(`--config PATH`, else `$XDG_CONFIG_HOME/pensieve/pensieve.conf`, "
           "else `~/.config/pensieve/pensieve.conf`)\na line is `name = value` or a `#` comment; a "
           "repeatable option may stand on several lines. In the\nenvironment a repeatable option "
-          "is one comma-separated variable.\n", out);
+          "is one comma-separated variable. Lines after `[model NAME]` or\n`[upstream NAME]` "
+          "belong to that section, to the next one or the file's end.\n", out);
     for (size_t i = 0; i < options_n; i++) {
         const struct option *option = &options[i];
         if (option->section) {
@@ -115,14 +140,10 @@ void help_options_markdown(FILE *out)
         } else {
             fprintf(out, "`%s` | ", option_variable(arena, option).s);
         }
-        print_values(out, option);
-        if (option->fallback[0]) {
-            fprintf(out, " | `%s` | %s |\n", option->fallback, option->help);
-        } else {
-            fprintf(out, " | | %s |\n", option->help);
-        }
+        print_rest(out, option);
     }
     arena_free(arena);
+    sections_markdown(out);
 }
 
 /* roff takes "-" for a hyphen and a leading "." for a request. */
@@ -133,6 +154,36 @@ static void man_text(FILE *out, const char *text)
             fputc('\\', out);
         }
         fputc(*text, out);
+    }
+}
+
+/* What it is for, and what may stand there. */
+static void man_meaning(FILE *out, const struct option *option)
+{
+    fputc('\n', out);
+    man_text(out, option->help);
+    if (option->fallback[0]) {
+        fputs(". Default: ", out);
+        man_text(out, option->fallback);
+    }
+    fputs(". Value: ", out);
+    print_values(out, option);
+    fputs(".\n", out);
+}
+
+static void sections_man(FILE *out)
+{
+    fputs(".SH SECTIONS OF THE FILE\n", out);
+    for (size_t i = 0; i < section_kinds_n; i++) {
+        const struct section_kind *kind = &section_kinds[i];
+        fprintf(out, ".SS \"[%s NAME]\"\n", kind->name);
+        man_text(out, kind->help);
+        fputc('\n', out);
+        for (size_t k = 0; k < kind->rows_n; k++) {
+            fputs(".TP\n.B ", out);
+            man_text(out, kind->rows[k].name);
+            man_meaning(out, &kind->rows[k]);
+        }
     }
 }
 
@@ -165,18 +216,27 @@ void help_options_man(FILE *out)
             man_text(out, option->metavar);
             fputs("\\fR", out);
         }
-        fputc('\n', out);
-        man_text(out, option->help);
-        if (option->fallback[0]) {
-            fputs(". Default: ", out);
-            man_text(out, option->fallback);
-        }
-        fputs(". Value: ", out);
-        print_values(out, option);
-        fputs(".\n", out);
+        man_meaning(out, option);
     }
+    sections_man(out);
     fputs(".SH FILES\n.TP\n.I ~/.config/pensieve/pensieve.conf\nLines of \"name = value\".\n"
           ".SH EXIT STATUS\n0: done. 1: it went wrong. 2: it was asked for in a wrong way.\n", out);
+}
+
+static void sections_text(FILE *out)
+{
+    for (size_t i = 0; i < section_kinds_n; i++) {
+        const struct section_kind *kind = &section_kinds[i];
+        fprintf(out, "\nLines of the file after [%s NAME]:\n", kind->name);
+        for (size_t k = 0; k < kind->rows_n; k++) {
+            const struct option *row = &kind->rows[k];
+            fprintf(out, "  %-24s %s", row->name, row->help);
+            if (has_default(row)) {
+                fprintf(out, " [%s]", row->fallback);
+            }
+            fputc('\n', out);
+        }
+    }
 }
 
 bool cmd_options(const struct config *config, struct arena *arena, struct err *err)
@@ -192,6 +252,7 @@ bool cmd_options(const struct config *config, struct arena *arena, struct err *e
             }
             help_row(stdout, &options[i]);
         }
+        sections_text(stdout);
     }
     return true;
 }

@@ -163,10 +163,10 @@ static bool list_add(struct config_list *list, struct arena *arena, struct str v
     return true;
 }
 
-bool option_set(struct config *config, struct arena *arena, const struct option *option,
-                struct str value, const char *where, struct err *err)
+bool option_set(void *fields, struct arena *arena, const struct option *option, struct str value,
+                const char *where, struct err *err)
 {
-    void *field = (char *)config + option->offset;
+    void *field = (char *)fields + option->offset;
     if (value.n > CONFIG_VALUE_BYTES_MAX) {
         return err_set(err, ERR_USAGE, "%s: the value is longer than %d bytes", where,
                        CONFIG_VALUE_BYTES_MAX);
@@ -199,14 +199,19 @@ void option_clear(struct config *config, const struct option *option)
     }
 }
 
-const struct option *option_find(struct str name)
+const struct option *option_find_in(const struct option *rows, size_t n, struct str name)
 {
-    for (size_t i = 0; i < options_n; i++) {
-        if (str_is(name, options[i].name)) {
-            return &options[i];
+    for (size_t i = 0; i < n; i++) {
+        if (str_is(name, rows[i].name)) {
+            return &rows[i];
         }
     }
     return NULL;
+}
+
+const struct option *option_find(struct str name)
+{
+    return option_find_in(options, options_n, name);
 }
 
 struct str option_variable(struct arena *arena, const struct option *option)
@@ -246,16 +251,31 @@ size_t word_distance(struct str a, struct str b)
     return d[a.n][b.n];
 }
 
-const struct option *option_nearest(struct str name)
+const struct option *option_nearest(const struct option *rows, size_t n, struct str name)
 {
     const struct option *nearest = NULL;
     size_t least = WORD_NEAR + 1;
-    for (size_t i = 0; i < options_n; i++) {
-        size_t distance = word_distance(name, str_of(options[i].name));
+    for (size_t i = 0; i < n; i++) {
+        size_t distance = word_distance(name, str_of(rows[i].name));
         if (distance < least) {
             least = distance;
-            nearest = &options[i];
+            nearest = &rows[i];
         }
     }
     return nearest;
+}
+
+bool option_unknown(const struct option *rows, size_t n, struct str name, const char *before,
+                    struct err *err)
+{
+    const struct option *near = option_nearest(rows, n, name);
+    struct str shown = excerpt(name);
+    if (!near) {
+        return err_set(err, ERR_USAGE, "%s%.*s: there is no such option; %s", before,
+                       STR_ARG(shown), rows == options ? "--help lists them"
+                                                       : "docs/options.md lists them");
+    }
+    const char *dashes = str_ends(str_of(before), STR("--")) ? "--" : "";
+    return err_set(err, ERR_USAGE, "%s%.*s: there is no such option; did you mean %s%s?", before,
+                   STR_ARG(shown), dashes, near->name);
 }

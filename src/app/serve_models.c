@@ -1,5 +1,5 @@
-/* serve_models.c - the models a server has: the default one, those that were named, and all that
- * lie in the models folder, each under its name, and the aliases.
+/* serve_models.c - the models a server has: the default one, those that were named, those that have a
+ * section of the file, and all that lie in the models folder, each under its name, and the aliases.
  *
  * Only the default model is opened for good. Of the others no more is read than what /v1/models
  * says of them; they are opened when somebody asks for one. */
@@ -8,29 +8,11 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "app/serve_sections.h"
 #include "backend/memory.h"
 #include "base/log.h"
 #include "engine/checkpoint.h"
 #include "engine/kvcache.h"
-
-/* One model of the server. Lives as long as the server. */
-struct served {
-    const struct config *config;
-    struct str id;
-    const char *path;
-    char *real;                         /* to see that two names mean one model */
-    uint32_t context;                   /* to open it with */
-};
-
-struct serve_models {
-    const struct config *config;
-    struct arena *arena;
-    uv_loop_t *loop;
-    struct memory *memory;
-    struct backends *backends;
-    struct served *list;
-    size_t n;
-};
 
 static struct engine *open_served(void *context, struct err *err)
 {
@@ -49,33 +31,42 @@ static int64_t created_at(struct arena *arena, const char *path)
     return stat(path, &info) == 0 ? (int64_t)info.st_mtime : 0;
 }
 
-static struct served *known_path(const struct serve_models *all, const char *real)
+static struct served *known_path(const struct serving *all, const char *path)
 {
-    for (size_t i = 0; real && i < all->n; i++) {
+    char *real = realpath(path, NULL);
+    struct served *found = NULL;
+    for (size_t i = 0; real && i < all->n && !found; i++) {
         if (all->list[i].real && strcmp(all->list[i].real, real) == 0) {
-            return &all->list[i];
+            found = &all->list[i];
         }
     }
-    return NULL;
+    free(real);
+    return found;
 }
 
 /* NULL: there is one of this path already. */
-static struct served *new_served(struct serve_models *all, const char *path, struct str id)
+static struct served *new_served(struct serving *all, const struct native_wish *wish,
+                                 struct err *err)
 {
-    char *real = realpath(path, NULL);
-    struct served *served = NULL;
-    if (!known_path(all, real)) {
-        served = &all->list[all->n++];
-        *served = (struct served){.config = all->config, .id = id, .path = path,
-                                  .context = (uint32_t)all->config->context};
-        served->real = real ? arena_cstr(all->arena, str_of(real)) : NULL;
+    const struct served *known = known_path(all, wish->path);
+    if (known) {
+        err_set(err, ERR_USAGE, "%.100s is served as %.*s already; an alias gives it another name",
+                wish->path, STR_ARG(known->id));
+        return NULL;
     }
+    char *real = realpath(wish->path, NULL);
+    struct served *served = &all->list[all->n++];
+    *served = (struct served){
+        .config = all->config, .id = wish->id, .path = wish->path, .context = wish->context,
+        .real = real ? arena_cstr(all->arena, str_of(real)) : NULL,
+    };
     free(real);
     return served;
 }
 
-static bool add_backend(struct serve_models *all, struct served *served, struct engine *engine,
-                        struct str name, uint32_t context, uint64_t bytes, struct err *err)
+static struct backend *make_native(struct serving *all, struct served *served,
+                                   struct engine *engine, struct str name, uint32_t context,
+                                   uint64_t bytes, struct err *err)
 {
     const struct config *config = all->config;
     struct native_options native = {
@@ -95,79 +86,112 @@ static bool add_backend(struct serve_models *all, struct served *served, struct 
         .seed = config->seed,
         .advised = strcmp(config->sampling, "model") == 0,
     };
-    struct backend *backend = native_new(all->loop, all->memory, &native, err);
+    return native_new(all->loop, all->memory, &native, err);
+}
+
+/* What the engine will make of --kv-memory and a wish for a context: as the model was trained at most,
+ * and no longer than the memory holds. */
+static uint64_t kv_bytes(const struct config *config, uint32_t wanted, uint64_t token,
+                         uint32_t trained)
+{
+    uint64_t context = wanted ? wanted : trained;
+    return config->kv_memory ? config->kv_memory : engine_kv_default(context * token);
+}
+
+static uint32_t context_of(const struct config *config, uint32_t wanted, uint64_t token,
+                           uint32_t trained)
+{
+    uint64_t held = kv_bytes(config, wanted, token, trained) / (token * KV_PAGE) * KV_PAGE;
+    uint64_t most = wanted ? wanted : held;
+    return most < trained ? (uint32_t)most : trained;
+}
+
+static struct str first_of(struct str a, struct str b)
+{
+    return a.n ? a : b;
+}
+
+struct backend *serve_now(struct serving *all, const struct native_wish *wish,
+                          struct engine **engine, struct err *err)
+{
+    struct served *served = new_served(all, wish, err);
+    *engine = served ? open_served(served, err) : NULL;
+    if (!*engine) {
+        return NULL;
+    }
+    const struct model_info *info = engine_info(*engine);
+    struct backend *backend =
+        make_native(all, served, *engine, first_of(wish->display_name, info->name), info->context,
+                    info->file_bytes + kv_bytes(all->config, wish->context, info->kv_bytes_token,
+                                                info->context_trained), err);
+    if (!backend) {
+        engine_close(*engine);
+    }
+    return backend;
+}
+
+struct backend *serve_later(struct serving *all, const struct native_wish *wish, struct err *err)
+{
+    struct served *served = new_served(all, wish, err);
+    struct checkpoint *checkpoint = served ? checkpoint_open(wish->path, err) : NULL;
+    struct backend *backend = NULL;
+    if (checkpoint) {
+        const struct hparams *h = &checkpoint->hparams;
+        uint64_t token = hparams_kv_bytes(h);
+        served->context = context_of(all->config, wish->context, token, h->context_trained);
+        backend = make_native(all, served, NULL, first_of(wish->display_name, checkpoint->name),
+                              served->context, checkpoint->file_bytes +
+                              kv_bytes(all->config, wish->context, token, served->context), err);
+        checkpoint_close(checkpoint);
+    }
+    all->n -= served && !backend;
+    return backend;
+}
+
+static struct native_wish wish_of(const struct serving *all, const struct model_entry *entry)
+{
+    return (struct native_wish){.path = entry->path, .id = entry->id,
+                                .context = (uint32_t)all->config->context};
+}
+
+static bool add_default(struct serving *all, struct serve_default *out, struct err *err)
+{
+    const struct config *config = all->config;
+    struct model_entry entry;
+    if (!models_resolve(all->models, all->arena, config->models.items[0].s, &entry, err)) {
+        return false;
+    }
+    struct native_wish wish = wish_of(all, &entry);
+    if (config->model_id[0]) {
+        wish.id = str_of(config->model_id);
+    }
+    out->backend = serve_now(all, &wish, &out->engine, err);
+    if (out->backend) {
+        backends_add(all->backends, out->backend);
+    }
+    return out->backend != NULL;
+}
+
+/* A model that is opened later. One that is there already is as good. */
+static bool add_later(struct serving *all, const struct model_entry *entry, struct err *err)
+{
+    const struct native_wish wish = wish_of(all, entry);
+    if (known_path(all, entry->path)) {
+        return true;
+    }
+    struct backend *backend = serve_later(all, &wish, err);
     if (backend) {
         backends_add(all->backends, backend);
     }
     return backend != NULL;
 }
 
-/* What the engine will make of --kv-memory and --context: as the model was trained at most, and no
- * longer than the memory holds. */
-static uint64_t kv_bytes(const struct config *config, uint64_t token, uint32_t trained)
-{
-    uint64_t context = config->context ? config->context : trained;
-    return config->kv_memory ? config->kv_memory : engine_kv_default(context * token);
-}
-
-static uint32_t context_of(const struct config *config, uint64_t token, uint32_t trained)
-{
-    uint64_t held = kv_bytes(config, token, trained) / (token * KV_PAGE) * KV_PAGE;
-    uint64_t wanted = config->context ? config->context : held;
-    return wanted < trained ? (uint32_t)wanted : trained;
-}
-
-static bool add_default(struct serve_models *all, const struct models *models,
-                        struct serve_default *out, struct err *err)
-{
-    const struct config *config = all->config;
-    struct model_entry entry;
-    if (!models_resolve(models, all->arena, config->models.items[0].s, &entry, err)) {
-        return false;
-    }
-    out->id = config->model_id[0] ? str_of(config->model_id) : entry.id;
-    out->engine = app_engine_open(config, entry.path, (uint32_t)config->context, err);
-    if (!out->engine) {
-        return false;
-    }
-    const struct model_info *info = engine_info(out->engine);
-    if (add_backend(all, new_served(all, entry.path, out->id), out->engine, info->name,
-                    info->context, info->file_bytes +
-                    kv_bytes(config, info->kv_bytes_token, info->context_trained), err)) {
-        return true;
-    }
-    engine_close(out->engine);
-    return false;
-}
-
-/* A model that is opened later. false: it won't do, and err says why. */
-static bool add_later(struct serve_models *all, const struct model_entry *entry, struct err *err)
-{
-    struct served *served = new_served(all, entry->path, entry->id);
-    if (!served) {
-        return true;
-    }
-    struct checkpoint *checkpoint = checkpoint_open(entry->path, err);
-    bool added = false;
-    if (checkpoint) {
-        const struct hparams *h = &checkpoint->hparams;
-        uint64_t token = hparams_kv_bytes(h);
-        served->context = context_of(all->config, token, h->context_trained);
-        added = add_backend(all, served, NULL, checkpoint->name, served->context,
-                            checkpoint->file_bytes + kv_bytes(all->config, token, served->context),
-                            err);
-        checkpoint_close(checkpoint);
-    }
-    all->n -= !added;
-    return added;
-}
-
-static bool add_named(struct serve_models *all, const struct models *models, struct err *err)
+static bool add_named(struct serving *all, struct err *err)
 {
     const struct config_list *names = &all->config->models;
     struct model_entry entry;
     for (size_t i = 1; i < names->n; i++) {
-        if (!models_resolve(models, all->arena, names->items[i].s, &entry, err) ||
+        if (!models_resolve(all->models, all->arena, names->items[i].s, &entry, err) ||
             !add_later(all, &entry, err)) {
             return false;
         }
@@ -175,24 +199,25 @@ static bool add_named(struct serve_models *all, const struct models *models, str
     return true;
 }
 
-/* What is broken there is no reason not to serve the rest. */
-static void add_folder(struct serve_models *all, const struct models *models)
+/* What is broken there is no reason not to serve the rest. A section's name hides it, too. */
+static void add_folder(struct serving *all)
 {
-    for (size_t i = 0; i < models->n; i++) {
+    for (size_t i = 0; i < all->models->n; i++) {
+        const struct model_entry *entry = &all->models->list[i];
         struct err why = {0};
-        if (!add_later(all, &models->list[i], &why)) {
-            char name[160], reason[300];
-            log_event(LOG_WARN, "model_skipped", "model=%s reason=%s",
-                      log_quote(name, sizeof(name), models->list[i].id),
-                      log_quote(reason, sizeof(reason), str_of(why.text)));
-            backends_add_broken(all->backends, models->list[i].id, why.text);
+        if (config_model_find(all->config, entry->id) || add_later(all, entry, &why)) {
+            continue;
         }
+        char name[160], reason[300];
+        log_event(LOG_WARN, "model_skipped", "model=%s reason=%s",
+                  log_quote(name, sizeof(name), entry->id),
+                  log_quote(reason, sizeof(reason), str_of(why.text)));
+        backends_add_broken(all->backends, entry->id, why.text);
     }
 }
 
 /* An id of the server, or any name that --model takes too, of a model that it has. */
-static bool add_alias(struct serve_models *all, const struct models *models, struct str text,
-                      struct err *err)
+static bool add_alias(struct serving *all, struct str text, struct err *err)
 {
     const char *equals = memchr(text.s, '=', text.n);
     struct str pattern = {text.s, equals ? (size_t)(equals - text.s) : 0};
@@ -203,13 +228,11 @@ static bool add_alias(struct serve_models *all, const struct models *models, str
     if (backends_alias(all->backends, pattern, str_of(equals + 1))) {
         return true;
     }
-    if (!models_resolve(models, all->arena, equals + 1, &entry, err)) {
+    if (!models_resolve(all->models, all->arena, equals + 1, &entry, err)) {
         err->code = ERR_USAGE;
         return err_prefix(err, "--alias %.100s", text.s);
     }
-    char *real = realpath(entry.path, NULL);
-    const struct served *served = known_path(all, real);
-    free(real);
+    const struct served *served = known_path(all, entry.path);
     return (served && backends_alias(all->backends, pattern, served->id)) ||
            err_set(err, ERR_USAGE, "--alias %.100s: that model is not one of this server's; "
                    "name it with --model, too", text.s);
@@ -220,20 +243,33 @@ bool serve_models(const struct config *config, struct arena *arena, uv_loop_t *l
                   struct err *err)
 {
     struct models models = app_models(config, arena);
-    struct serve_models all = {
+    struct serving all = {
         .config = config, .arena = arena, .loop = loop, .memory = memory, .backends = backends,
-        .list = arena_array(arena, config->models.n + models.n, sizeof(struct served)),
+        .models = &models,
+        .list = arena_array(arena, config->models.n + config->model_sections.n + models.n,
+                            sizeof(struct served)),
+        .chains = arena_array(arena, config->model_sections.n, sizeof(struct backend *)),
     };
-    if (!add_default(&all, &models, out, err) || !add_named(&all, &models, err)) {
+    bool named = config->models.n > 0;
+    *out = (struct serve_default){0};
+    if (named && (!add_default(&all, out, err) || !add_named(&all, err))) {
         return false;
     }
-    add_folder(&all, &models);
+    if (!serve_sections(&all, named ? NULL : out, err)) {
+        return false;
+    }
+    add_folder(&all);
+    if (!serve_sections_link(&all, err)) {
+        return false;
+    }
     for (size_t i = 0; i < config->aliases.n; i++) {
-        if (!add_alias(&all, &models, config->aliases.items[i], err)) {
+        if (!add_alias(&all, config->aliases.items[i], err)) {
             return false;
         }
     }
-    out->more = all.n - 1;
+    while (backends_nth(backends, out->more + 1)) {
+        out->more++;
+    }
     return true;
 }
 

@@ -6,13 +6,13 @@
 #include "backend/backends.h"
 
 struct serve_default {
-    struct engine *engine;              /* owned by its backend */
-    struct str id;
-    size_t more;                        /* models that are loaded when asked for */
+    struct backend *backend;
+    struct engine *engine;              /* owned by its backend; NULL: it is not in this process */
+    size_t more;                        /* models besides it */
 };
 
 /* Fills backends. config and arena must live as long as they. false: the default model, one that
- * was named, or an alias won't do. */
+ * was named or has a section, a fallback, or an alias won't do. */
 bool serve_models(const struct config *config, struct arena *arena, uv_loop_t *loop,
                   struct memory *memory, struct backends *backends, struct serve_default *out,
                   struct err *err);

@@ -68,7 +68,7 @@ static void cors_headers(const struct exchange *ex, struct buf *head)
     buf_printf(head,
                "access-control-allow-origin: %.*s\r\n"
                "access-control-expose-headers: request-id, pensieve-cache, retry-after, "
-               "x-should-retry\r\n"
+               "x-should-retry, pensieve-backend\r\n"
                "vary: origin\r\n",
                STR_ARG(ex->cors_origin));
     if (ex->head && ex->head->method == METHOD_OPTIONS)
@@ -105,6 +105,8 @@ static void start_head(struct exchange *ex, struct buf *head, int status)
     if (ex->reuse.known)
         buf_printf(head, "pensieve-cache: memory=%u, disk=%u, computed=%u\r\n", ex->reuse.memory,
                    ex->reuse.disk, ex->reuse.computed);
+    if (ex->served_by)
+        buf_printf(head, "pensieve-backend: %s\r\n", ex->served_by);
     if (status == 429 || status == 529)
         buf_printf(head, "retry-after: %u\r\n", retry_after_s(ex));
     if (ex->final)                              /* some clients would try ten times */
@@ -234,9 +236,17 @@ void exchange_cut(struct exchange *ex, const struct err *err)
 
 /* --- its end --- */
 
+/* Who answered, or was to. */
+static struct str served_by_of(const struct exchange *ex)
+{
+    if (ex->served_by)
+        return str_of(ex->served_by);
+    return ex->backend ? ex->backend->card.id : STR("-");
+}
+
 static void log_exchange(const struct exchange *ex)
 {
-    char path[160], model[160], reuse[120] = "";
+    char path[160], model[160], reuse[120] = "", served_by[160];
     const struct http_reader *head = ex->head;
     const double ms = clock_seconds_since(ex->started_ns) * 1e3;
 
@@ -244,16 +254,18 @@ static void log_exchange(const struct exchange *ex)
         return;
     log_quote(path, sizeof path, head ? http_path(head) : STR("-"));
     log_quote(model, sizeof model, ex->request ? ex->request->model : STR("-"));
+    log_quote(served_by, sizeof served_by, served_by_of(ex));
     if (ex->reuse.known)
         snprintf(reuse, sizeof reuse,
                  " memory_tokens=%u disk_tokens=%u computed_tokens=%u diverged_at=%u",
                  ex->reuse.memory, ex->reuse.disk, ex->reuse.computed, ex->reuse.diverged_at);
     log_event(LOG_INFO, "request",
               "method=%s path=%s status=%d id=%s ms=%.1f stream=%d abandoned=%d input_tokens=%u "
-              "output_tokens=%u decode_steps=%u drafted_tokens=%u accepted_tokens=%u%s model=%s",
+              "output_tokens=%u decode_steps=%u drafted_tokens=%u accepted_tokens=%u%s model=%s "
+              "backend=%s",
               head ? head->method_name : "-", path, ex->status, ex->id_text, ms, ex->streaming,
               ex->gone && !ex->ended, ex->input_tokens, ex->output_tokens,
-              ex->decoding.steps, ex->decoding.drafted, ex->decoding.accepted, reuse, model);
+              ex->decoding.steps, ex->decoding.drafted, ex->decoding.accepted, reuse, model, served_by);
 }
 
 void exchange_settle(struct exchange *ex)

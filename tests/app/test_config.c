@@ -275,6 +275,139 @@ static void keys_come_from_a_file_and_are_never_repeated(void **state)
     assert_refused(f, NULL, NULL, "--key=", "--key: the value is empty");
 }
 
+static const struct config_model *model(const struct fixture *f, size_t i)
+{
+    assert_true(i < f->config.model_sections.n);
+    return f->config.model_sections.items[i];
+}
+
+static const struct config_upstream *upstream(const struct fixture *f, size_t i)
+{
+    assert_true(i < f->config.upstream_sections.n);
+    return f->config.upstream_sections.items[i];
+}
+
+static void sections_hold_models_and_upstreams(void **state)
+{
+    struct fixture *f = *state;
+    const char *file = "port = 1001\n"
+                       "[model small]\n"
+                       "path = /a/small.gguf\nfallback = qwen, other\nalias = claude-haiku-*\n"
+                       "alias = tiny\ncontext = 4096\n"
+                       "\n  [ model  qwen ]  # no\n";
+    assert_refused(f, file, NULL, NULL,
+                   "test.conf line 9: a section begins with [model NAME] or [upstream NAME]");
+    file = "port = 1001\n"
+           "[model small]\n"
+           "path = /a/small.gguf\nfallback = qwen, other\nalias = claude-haiku-*\n"
+           "alias = tiny\ncontext = 4096\n"
+           "\t[model  qwen ]\n"
+           "backend = upstream\nupstream = gpu-a\nupstream = http://127.0.0.1:9\nprobe = 1s\n"
+           "[upstream gpu-a]\n"
+           "url = https://gpu-a:8000\nkind = anthropic\nmodel = Qwen/Qwen3\nstall-timeout = 2s\n"
+           "key-env = THE_KEY\n";
+    assert_true(load(f, file, "THE_KEY=secret", NULL));
+    assert_int_equal(f->config.port, 1001);
+    assert_int_equal(f->config.models.n, 0);            /* the first section is the default model */
+    assert_int_equal(f->config.model_sections.n, 2);
+    assert_string_equal(model(f, 0)->section.name, "small");
+    assert_string_equal(model(f, 0)->section.where, "test.conf line 2: [model small]");
+    assert_string_equal(model(f, 0)->backend, "native");
+    assert_string_equal(model(f, 0)->path, "/a/small.gguf");
+    assert_int_equal(model(f, 0)->context, 4096);
+    assert_int_equal(model(f, 0)->fallbacks.n, 2);
+    assert_true(str_is(model(f, 0)->fallbacks.items[1], "other"));
+    assert_int_equal(model(f, 0)->aliases.n, 2);
+    assert_int_equal(model(f, 0)->probe_ms, 10000);
+    assert_ptr_equal(config_model_find(&f->config, STR("qwen")), model(f, 1));
+    assert_string_equal(model(f, 1)->backend, "upstream");
+    assert_int_equal(model(f, 1)->upstreams.n, 2);
+    assert_int_equal(model(f, 1)->probe_ms, 1000);
+    assert_string_equal(upstream(f, 0)->url, "https://gpu-a:8000");
+    assert_string_equal(upstream(f, 0)->kind, "anthropic");
+    assert_string_equal(upstream(f, 0)->key, "secret");
+    assert_int_equal(upstream(f, 0)->stall_ms, 2000);
+    assert_int_equal(upstream(f, 0)->connect_ms, 5000);
+    assert_true(load(f, file, "THE_KEY=secret", "--model other"));
+    assert_int_equal(f->config.models.n, 1);
+}
+
+static void sections_are_told_by_their_place(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *file, *told;
+    } cases[] = {
+        {"[modell a]\n", "test.conf line 1: a section begins with [model NAME] or [upstream NAME]"},
+        {"[model a\n", "test.conf line 1: a section begins with [model NAME] or [upstream NAME]"},
+        {"[]\n", "test.conf line 1: a section begins with [model NAME] or [upstream NAME]"},
+        {"[", "test.conf line 1: a section begins with [model NAME] or [upstream NAME]"},
+        {"[model]\n", "test.conf line 1: [model NAME]: a name is 1 to 128 letters, digits and signs, "
+                      "without spaces, commas, quotes, stars and brackets"},
+        {"[model a b]\n", "test.conf line 1: [model NAME]: a name is 1 to 128 letters, digits and "
+                          "signs, without spaces, commas, quotes, stars and brackets"},
+        {"[model a]\n[model a]\n", "test.conf line 2: there is a [model a] already"},
+        {"[model a]\npaht = 1\n", "test.conf line 2: [model a]: paht: there is no such option; did "
+                                  "you mean path?"},
+        {"[model a]\nkv-memory = 1\n", "test.conf line 2: [model a]: kv-memory: there is no such "
+                                       "option; docs/options.md lists them"},
+        {"[model a]\nbackend = gpu\n",
+         "test.conf line 2: [model a]: backend: \"gpu\" is none of native|mlx|upstream"},
+        {"[model a]\nupstream = b,, c\n", "test.conf line 2: [model a]: upstream: the value is empty"},
+        {"\n[model a]\nbackend = upstream\n",
+         "test.conf line 2: [model a]: backend = upstream needs an upstream: the name of an "
+         "[upstream NAME] section, or a URL"},
+        {"[model a]\nbackend = upstream\nupstream = b\n",
+         "test.conf line 1: [model a]: upstream: there is no section [upstream b]"},
+        {"[model a]\nbackend = mlx\n",
+         "test.conf line 1: [model a]: backend = mlx needs a path: an MLX folder"},
+        {"[model a]\nupstream = http://b\n",
+         "test.conf line 1: [model a]: upstream has no meaning with backend = native; did you mean "
+         "backend = upstream, or a fallback?"},
+        {"[model a]\nfallback = a\n",
+         "test.conf line 1: [model a]: fallback: its fallbacks lead back to it"},
+        {"[model x]\nfallback=a\n[model a]\nfallback = b\n[model b]\nfallback = c, a\n",
+         "test.conf line 3: [model a]: fallback: its fallbacks lead back to it"},
+        {"[upstream a]\n", "test.conf line 1: [upstream a]: url: \"\" does not begin with http:// or "
+                           "https://"},
+        {"[upstream a]\nurl = ftp://b\n", "test.conf line 1: [upstream a]: url: \"ftp://b\" does not "
+                                         "begin with http:// or https://"},
+        {"[upstream a]\nurl = http://b\nkey-env = NONE\n",
+         "test.conf line 1: [upstream a]: key-env: the environment has no NONE"},
+        {"[upstream a]\nurl = http://b\nkey-env = A\nkey-file = B\n",
+         "test.conf line 1: [upstream a]: key-file and key-env: one key has one place"},
+        {"[upstream a]\nurl = http://b\nkey-file = /nowhere/k\n",
+         "test.conf line 1: [upstream a]: key-file: /nowhere/k: No such file or directory"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_refused(f, cases[i].file, NULL, NULL, cases[i].told);
+    }
+    char *many = malloc(1 << 16);
+    size_t n = 0;
+    for (int i = 0; i <= CONFIG_SECTIONS_MAX; i++) {
+        n += (size_t)sprintf(many + n, "[model m%d]\n", i);
+    }
+    assert_refused(f, many, NULL, NULL, "test.conf line 65: more than 64 sections [model NAME]");
+    free(many);
+}
+
+static void keys_of_upstreams_are_never_repeated(void **state)
+{
+    struct fixture *f = *state;
+    const char *path = write_file(f, "key", "  the-key \nmore\n", 16);
+    const char *file =
+        arena_printf(f->arena, "[upstream a]\nurl = http://b\nkey-file = %s\n", path).s;
+    assert_true(load(f, file, NULL, NULL));
+    assert_string_equal(upstream(f, 0)->key, "the-key");
+    write_file(f, "key", "my secret\n", 10);
+    assert_false(load(f, file, NULL, NULL));
+    assert_string_equal(f->err.text, "test.conf line 1: [upstream a]: key-file: a key is visible "
+                                     "ASCII without spaces");
+    write_file(f, "key", "\n", 1);
+    assert_false(load(f, file, NULL, NULL));
+    assert_non_null(strstr(f->err.text, "begins with an empty line"));
+}
+
 static void words_and_help(void **state)
 {
     struct fixture *f = *state;
@@ -287,20 +420,30 @@ static void words_and_help(void **state)
     assert_true(f->config.help);
 }
 
+static void rows_are_whole(const struct option *rows, size_t n, size_t size)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct option *option = &rows[i];
+        assert_ptr_equal(option_find_in(rows, n, str_of(option->name)), option);
+        assert_non_null(option->help);
+        assert_true(option->type == OPTION_BOOL || option->metavar);
+        assert_true(option->offset < size);
+        assert_true(strlen(option->help) <= 90);
+        for (size_t j = 0; j < i; j++) {
+            assert_true(rows[j].offset != option->offset);
+        }
+    }
+}
+
 static void every_row_is_whole(void **state)
 {
     struct fixture *f = *state;
+    rows_are_whole(options, options_n, sizeof(struct config));
     for (size_t i = 0; i < options_n; i++) {
-        const struct option *option = &options[i];
-        assert_ptr_equal(option_find(str_of(option->name)), option);
-        assert_true(option->commands != 0);
-        assert_non_null(option->help);
-        assert_true(option->type == OPTION_BOOL || option->metavar);
-        assert_true(option->offset < sizeof(struct config));
-        assert_true(strlen(option->help) <= 90);
-        for (size_t j = 0; j < i; j++) {
-            assert_true(options[j].offset != option->offset);
-        }
+        assert_true(options[i].commands != 0);
+    }
+    for (size_t i = 0; i < section_kinds_n; i++) {
+        rows_are_whole(section_kinds[i].rows, section_kinds[i].rows_n, section_kinds[i].size);
     }
     assert_true(str_is(option_variable(f->arena, option_find(STR("kv-memory"))),
                        "PENSIEVE_KV_MEMORY"));
@@ -331,6 +474,9 @@ int main(void)
         TEST(the_usual_file_is_read_if_it_is_there),
         TEST(hostile_files_are_refused),
         TEST(keys_come_from_a_file_and_are_never_repeated),
+        TEST(sections_hold_models_and_upstreams),
+        TEST(sections_are_told_by_their_place),
+        TEST(keys_of_upstreams_are_never_repeated),
         TEST(words_and_help),
         TEST(every_row_is_whole),
         TEST(distance_counts_letters),

@@ -1,5 +1,6 @@
-/* health.c - GET /health: can it serve, and how busy is it. 200 if so, 503 if not yet.
- * A model that isn't in memory can be served: it is loaded when asked for. */
+/* health.c - GET /health: can it serve, and how busy is it. 200 if any model can be served, 503 if not
+ * yet. A model that isn't in memory can be: it is loaded when asked for. One can't be while all who
+ * answer for it are away; then the status says "degraded". */
 #include "server/routes/routes.h"
 
 #include <inttypes.h>
@@ -23,7 +24,32 @@ static void put_ranks(struct buf *out, const struct backend_status *status)
     buf_printf(out, "},\"preemptions\":%" PRIu64 ",", status->preemptions);
 }
 
-static void put_backend(struct buf *out, const struct backend *backend,
+/* Those that it chooses from. */
+static void put_members(struct buf *out, struct backend *backend)
+{
+    struct backend_member member;
+
+    if (!backend->ops->member)
+        return;
+    buf_cstr(out, "\"members\":[");
+    for (size_t i = 0; backend->ops->member(backend, i, &member); i++) {
+        buf_cstr(out, i ? ",{\"name\":" : "{\"name\":");
+        json_quote(out, str_of(member.name));
+        buf_printf(out,
+                   ",\"kind\":\"%s\",\"state\":\"%s\",\"retry_ms\":%" PRIu64 ",\"running\":%u,"
+                   "\"served\":%" PRIu64 ",\"failed\":%" PRIu64 ",\"moved\":%" PRIu64 ",\"why\":",
+                   member.kind, member.state, member.retry_ms, member.running, member.served,
+                   member.failed, member.moved);
+        if (member.why)
+            json_quote(out, str_of(member.why));
+        else
+            buf_cstr(out, "null");
+        buf_char(out, '}');
+    }
+    buf_cstr(out, "],");
+}
+
+static void put_backend(struct buf *out, struct backend *backend,
                         const struct backend_status *status)
 {
     buf_cstr(out, "{\"id\":");
@@ -36,6 +62,7 @@ static void put_backend(struct buf *out, const struct backend *backend,
                status->memory_bytes, status->kind ? status->kind : "",
                status->cpu ? status->cpu : "", status->queued, status->queue_max, status->running,
                status->sequences_max);
+    put_members(out, backend);
     put_ranks(out, status);
     buf_printf(out,
                "\"kv_bytes\":{\"total\":%" PRIu64 ",\"used\":%" PRIu64 ",\"cached\":%" PRIu64 "},"
@@ -58,7 +85,7 @@ bool health_get(struct exchange *ex, struct err *err)
 {
     const struct server *server = ex->server;
     struct buf models = {0};
-    bool ready = true;
+    bool all = true, any = false;
     size_t rss = 0;
 
     (void)err;
@@ -68,18 +95,18 @@ bool health_get(struct exchange *ex, struct err *err)
         if (!backend)
             break;
         backend->ops->status(backend, &status);
-        ready &= status.ready;
+        all &= status.ready;
+        any |= status.ready;
         if (i)
             buf_char(&models, ',');
         put_backend(&models, backend, &status);
     }
-    ready &= models.n > 0;
     uv_resident_set_memory(&rss);
     buf_printf(&ex->out,
                "{\"status\":\"%s\",\"server\":\"pensieve\",\"version\":\"%s\",\"uptime_s\":%.0f,"
                "\"memory\":{\"rss_bytes\":%zu},\"connections\":{\"open\":%u,\"max\":%u,"
                "\"accepted\":%" PRIu64 ",\"refused\":%" PRIu64 "},",
-               ready ? "ok" : "loading", server->options.version,
+               !any ? "loading" : all ? "ok" : "degraded", server->options.version,
                clock_seconds_since(server->started_ns), rss, server->connections_open,
                server->options.connections_max, server->metrics.connections_accepted,
                server->metrics.connections_refused);
@@ -88,6 +115,6 @@ bool health_get(struct exchange *ex, struct err *err)
     buf_str(&ex->out, buf_view(&models));
     buf_cstr(&ex->out, "]}\n");
     buf_release(&models);
-    exchange_reply(ex, ready ? 200 : 503, "application/json", buf_view(&ex->out));
+    exchange_reply(ex, any ? 200 : 503, "application/json", buf_view(&ex->out));
     return true;
 }

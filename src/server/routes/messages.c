@@ -156,6 +156,7 @@ static void on_event(void *context, const struct gen_event *event)
         ex->output_tokens = usage->output_tokens;
         ex->reuse = event->reuse;
         ex->decoding = event->decoding;
+        ex->served_by = event->served_by;
     }
     if (event->type == GEN_DONE || event->type == GEN_FAILED)
         ex->generation = NULL;                  /* dead from here on */

@@ -1,0 +1,145 @@
+/* serve_sections.c - from a section [model NAME] to the backend that answers under that name: a native
+ * model, an MLX bridge, or a pool of upstreams; with fallbacks, a chain that begins with it.
+ *
+ * A chain's later members are other models of the server, which may come after it in the file. So all
+ * are made first, and linked when they are there. */
+#include "app/serve_sections.h"
+
+#include "backend/pool.h"
+
+static struct str name_of(const struct config_model *model)
+{
+    return str_of(model->section.name);
+}
+
+/* ---- the three kinds ---- */
+
+static struct backend *make_native(struct serving *all, const struct config_model *model,
+                                   struct engine **engine, struct err *err)
+{
+    const char *path = model->path[0] ? model->path : model->section.name;
+    struct model_entry entry;
+    if (!models_resolve(all->models, all->arena, path, &entry, err)) {
+        return NULL;
+    }
+    const struct native_wish wish = {
+        .path = entry.path, .id = name_of(model), .display_name = str_of(model->display_name),
+        .context = (uint32_t)(model->context ? model->context : all->config->context),
+    };
+    return engine ? serve_now(all, &wish, engine, err) : serve_later(all, &wish, err);
+}
+
+/* Neither is in this program yet. */
+static struct backend *make_other(struct serving *all, const struct config_model *model,
+                                  struct engine **engine, struct err *err)
+{
+    (void)all, (void)engine;
+    err_set(err, ERR_USAGE, "backend = %s is not in this program yet", model->backend);
+    return NULL;
+}
+
+static const struct {
+    const char *name;
+    struct backend *(*make)(struct serving *all, const struct config_model *model,
+                            struct engine **engine, struct err *err);
+} kinds[] = {
+    {"native", make_native}, {"mlx", make_other}, {"upstream", make_other},
+};
+
+static struct backend *make(struct serving *all, const struct config_model *model,
+                            struct engine **engine, struct err *err)
+{
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (strcmp(model->backend, kinds[i].name) == 0) {
+            return kinds[i].make(all, model, engine, err);
+        }
+    }
+    err_set(err, ERR_INTERNAL, "backend = %s is in no table", model->backend);
+    return NULL;
+}
+
+/* ---- all of them ---- */
+
+static struct backend *find(const struct serving *all, struct str id)
+{
+    struct backend *backend;
+    for (size_t i = 0; (backend = backends_nth(all->backends, i)); i++) {
+        if (str_equal(backend->card.id, id)) {
+            return backend;
+        }
+    }
+    return NULL;
+}
+
+/* Puts it at the beginning of a chain. */
+static struct backend *chain_of(struct serving *all, struct backend *backend, const char *name,
+                                struct err *err)
+{
+    const struct pool_options pool = {.card = backend->card, .policy = POOL_ORDER};
+    struct backend *chain = backend_pool_new(all->loop, &pool, err);
+    if (chain) {
+        backend_pool_add(chain, name, backend, true);
+    } else {
+        backend->ops->free(backend);
+    }
+    return chain;
+}
+
+static bool add_section(struct serving *all, size_t i, struct serve_default *out, struct err *err)
+{
+    const struct config_model *model = all->config->model_sections.items[i];
+    if (find(all, name_of(model))) {
+        return err_set(err, ERR_USAGE, "there is a model of that name already");
+    }
+    struct backend *backend = make(all, model, out ? &out->engine : NULL, err);
+    if (backend && model->fallbacks.n) {
+        backend = all->chains[i] = chain_of(all, backend, model->section.name, err);
+    }
+    if (!backend) {
+        return false;
+    }
+    backends_add(all->backends, backend);
+    if (out) {
+        out->backend = backend;
+    }
+    return true;
+}
+
+bool serve_sections(struct serving *all, struct serve_default *out, struct err *err)
+{
+    for (size_t i = 0; i < all->config->model_sections.n; i++) {
+        const struct config_model *model = all->config->model_sections.items[i];
+        if (!add_section(all, i, i == 0 ? out : NULL, err)) {
+            return err_prefix(err, "%s", model->section.where);
+        }
+    }
+    return true;
+}
+
+static bool link_section(struct serving *all, size_t i, struct err *err)
+{
+    const struct config_model *model = all->config->model_sections.items[i];
+    for (size_t k = 0; k < model->fallbacks.n; k++) {
+        struct str name = model->fallbacks.items[k];
+        struct backend *fallback = find(all, name);
+        if (!fallback) {
+            return err_set(err, ERR_USAGE, "%s: fallback: this server has no model %.60s",
+                           model->section.where, name.s);
+        }
+        backend_pool_add(all->chains[i], name.s, fallback, false);
+    }
+    for (size_t k = 0; k < model->aliases.n; k++) {
+        backends_alias(all->backends, model->aliases.items[k], name_of(model));
+    }
+    return true;
+}
+
+bool serve_sections_link(struct serving *all, struct err *err)
+{
+    for (size_t i = 0; i < all->config->model_sections.n; i++) {
+        if (!link_section(all, i, err)) {
+            return false;
+        }
+    }
+    return true;
+}
