@@ -12,6 +12,7 @@ extern const struct kernels kernels_avx512_vnni;    /* AVX-512 F, BW, VL, DQ, VN
                                                        all that avx_vnni has */
 extern const struct kernels kernels_neon;           /* over scalar */
 extern const struct kernels kernels_neon_dotprod;   /* over neon */
+extern const struct kernels kernels_neon_i8mm;      /* dot products and I8MM; over neon_dotprod */
 
 /* Replaces what `over` has in `table`, the name too. */
 void kernels_overlay(struct kernels *table, const struct kernels *over);

@@ -16,6 +16,8 @@
 #elif defined(KERNELS_ARM) && defined(__linux__)
 #include <sys/auxv.h>
 #include <asm/hwcap.h>
+#elif defined(KERNELS_ARM) && defined(__APPLE__)
+#include <sys/sysctl.h>
 #endif
 
 enum { TABLES_MAX = 4 };
@@ -87,6 +89,33 @@ static bool cpu_has_avx_vnni(void)
 #endif
 #endif
 
+#if defined(KERNELS_ARM)
+static bool cpu_has_dotprod(void)
+{
+#if defined(__APPLE__)
+    return true;                        /* every Apple chip */
+#elif defined(__linux__)
+    return getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
+#else
+    return false;
+#endif
+}
+
+static bool cpu_has_i8mm(void)
+{
+#if defined(__APPLE__)
+    int has = 0;
+    size_t n = sizeof has;
+    return sysctlbyname("hw.optional.arm.FEAT_I8MM", &has, &n, NULL, 0) == 0 && has;
+#elif defined(__linux__)
+    enum { I8MM = 1 << 13 };            /* HWCAP2_I8MM, which older headers lack */
+    return getauxval(AT_HWCAP2) & I8MM;
+#else
+    return false;
+#endif
+}
+#endif
+
 static void tables_fill(void)
 {
     tables_push(&kernels_scalar);
@@ -105,12 +134,11 @@ static void tables_fill(void)
         tables_push(&kernels_avx512_vnni);
 #elif defined(KERNELS_ARM)
     tables_push(&kernels_neon);
-#if defined(__APPLE__)
-    tables_push(&kernels_neon_dotprod);     /* every Apple chip has it */
-#elif defined(__linux__)
-    if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP)
-        tables_push(&kernels_neon_dotprod);
-#endif
+    if (!cpu_has_dotprod())
+        return;
+    tables_push(&kernels_neon_dotprod);
+    if (cpu_has_i8mm())
+        tables_push(&kernels_neon_i8mm);
 #endif
 }
 

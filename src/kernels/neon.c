@@ -1,5 +1,6 @@
-/* neon.c - the tables for 64-bit ARM: compiled once for every such CPU, and once more with
- * NEON_DOTPROD for those that have the dot product instructions (2018 and later; Apple, Graviton).
+/* neon.c - the tables for 64-bit ARM: compiled once for every such CPU, once more with NEON_DOTPROD
+ * for those that have the dot product instructions (2018 and later; Apple, Graviton), and with
+ * NEON_I8MM too for those that multiply matrices of bytes (2021 and later; M2, Graviton3).
  *
  * ARM multiplies signed by signed bytes, so no weight needs an offset. Without SDOT, two products
  * of bytes fit 16 bits (128 * 127 * 2) before they are added in pairs to 32. */
@@ -96,16 +97,82 @@ tile_scale(float32x4_t *total, const int32x4_t *sums, const struct row_panel *ro
     }
 }
 
-/* Group g of R rows by V vectors of 4 columns. Where 16 numbers have a scale, they get it before
- * the halves of a group meet. */
+#ifdef NEON_I8MM
+enum { TILE_ROWS = 4, TILE_ROWS_SIXTEENS = 2 };
+
+/* 8 numbers of each of two rows. */
+static inline int8x16_t load_pair(const uint8_t *first, const uint8_t *second)
+{
+    return vreinterpretq_s8_u8(vcombine_u8(vld1_u8(first), vld1_u8(second)));
+}
+
+/* Two quads of 4 columns as 8 numbers of the first two and of the last two. */
+static inline void load_columns(int8x16_t pairs[2], const int8_t *q)
+{
+    const int32x4_t low = vreinterpretq_s32_s8(vld1q_s8(q));
+    const int32x4_t high = vreinterpretq_s32_s8(vld1q_s8(q + ACT_LANES_MAX * ACT_QUAD));
+    pairs[0] = vreinterpretq_s8_s32(vzip1q_s32(low, high));
+    pairs[1] = vreinterpretq_s8_s32(vzip2q_s32(low, high));
+}
+
+/* From sums of two rows by two columns each, [first columns, last columns], to a row each. */
+static inline void rows_of(int32x4_t *first, int32x4_t *second, const int32x4_t sums[2])
+{
+    const int64x2_t a = vreinterpretq_s64_s32(sums[0]), b = vreinterpretq_s64_s32(sums[1]);
+    *first = vreinterpretq_s32_s64(vzip1q_s64(a, b));
+    *second = vreinterpretq_s32_s64(vzip2q_s64(a, b));
+}
+
+/* Group g of R rows by V vectors of 4 columns, in products of two rows by two columns. */
 __attribute__((always_inline)) static inline void
-group_add(float32x4_t *total, const struct row_panel *rows, size_t row, size_t stride,
-          const struct column_panel *x, size_t g, const enum kind kind, const size_t R)
+group_sums(int32x4_t *out, const struct row_panel *rows, size_t row, size_t stride,
+           const struct column_panel *x, size_t g, const enum kind kind, const size_t R)
 {
     const bool sixteens = is_sixteens(kind);
     const size_t step = ACT_LANES_MAX * ACT_QUAD;
     const int8_t *q = x->q + g * ACT_GROUP * ACT_LANES_MAX;
-    int32x4_t sums[12], scaled[12];
+    int32x4_t sums[TILE_ROWS * V], scaled[TILE_ROWS * V];
+    for (size_t j = 0; j < R * V; j++)
+        sums[j] = scaled[j] = vdupq_n_s32(0);
+    for (size_t quad = 0; quad < ACT_GROUP / ACT_QUAD; quad += 2) {
+        int8x16_t right[V][2];
+        for (size_t v = 0; v < V; v++)
+            load_columns(right[v], q + quad * step + v * 16);
+        for (size_t r = 0; r < R; r += 2) {
+            const uint8_t *n = rows->n + (row + r) * stride + g * ACT_GROUP + quad * ACT_QUAD;
+            int8x16_t left = load_pair(n, n + stride);
+            for (size_t j = 0; j < 2 * V; j++)
+                sums[r * V + j] = vmmlaq_s32(sums[r * V + j], left, right[j / 2][j % 2]);
+        }
+        for (size_t j = 0; sixteens && quad % 4 == 2 && j < R * V; j++) {
+            const size_t r = row + j / (2 * V) * 2;
+            const int32x2_t first = vdup_n_s32(rows->sub[r][g][quad / 4][0]);
+            const int32x2_t second = vdup_n_s32(rows->sub[r + 1][g][quad / 4][0]);
+            scaled[j] = vmlaq_s32(scaled[j], sums[j], vcombine_s32(first, second));
+            sums[j] = vdupq_n_s32(0);
+        }
+    }
+    for (size_t j = 0; j < R * V; j += 2) {
+        const size_t at = j / (2 * V) * 2 * V + j / 2 % V;
+        rows_of(&out[at], &out[at + V], (sixteens ? scaled : sums) + j);
+    }
+    for (size_t j = 0; kind == KIND_SIXTEENS && j < R * V; j++)
+        out[j] = vaddq_s32(out[j], fix_halves(x->halves + 2 * (g * ACT_LANES_MAX + j % V * 4),
+                                              rows->fix[row + j / V][g]));
+}
+#else
+enum { TILE_ROWS = 3, TILE_ROWS_SIXTEENS = 2 };
+
+/* Group g of R rows by V vectors of 4 columns. Where 16 numbers have a scale, they get it before
+ * the halves of a group meet. */
+__attribute__((always_inline)) static inline void
+group_sums(int32x4_t *out, const struct row_panel *rows, size_t row, size_t stride,
+           const struct column_panel *x, size_t g, const enum kind kind, const size_t R)
+{
+    const bool sixteens = is_sixteens(kind);
+    const size_t step = ACT_LANES_MAX * ACT_QUAD;
+    const int8_t *q = x->q + g * ACT_GROUP * ACT_LANES_MAX;
+    int32x4_t sums[TILE_ROWS * V], scaled[TILE_ROWS * V];
     for (size_t j = 0; j < R * V; j++) {
         const int16_t *halves = x->halves + 2 * (g * ACT_LANES_MAX + j % V * 4);
         sums[j] = vdupq_n_s32(0);
@@ -128,21 +195,25 @@ group_add(float32x4_t *total, const struct row_panel *rows, size_t row, size_t s
             sums[j] = vdupq_n_s32(0);
         }
     }
-    tile_scale(total, sixteens ? scaled : sums, rows, row, x, g, kind, R);
+    memcpy(out, sixteens ? scaled : sums, R * V * sizeof *out);
 }
+#endif
 
 __attribute__((always_inline)) static inline void
 tile(struct row_panel *rows, size_t row, const struct column_panel *x, size_t groups,
      const enum kind kind, const size_t R)
 {
-    float32x4_t run[ACT_TOTALS * 12];
+    float32x4_t run[ACT_TOTALS * TILE_ROWS * V];
     for (size_t t = 0, g = 0; t < ACT_TOTALS; t++) {
         const size_t end = g + run_length(groups, t);
-        float32x4_t total[12];
+        float32x4_t total[TILE_ROWS * V];
         for (size_t j = 0; j < R * V; j++)
             total[j] = vdupq_n_f32(0);
-        for (; g < end; g++)
-            group_add(total, rows, row, groups * ACT_GROUP, x, g, kind, R);
+        for (; g < end; g++) {
+            int32x4_t sums[TILE_ROWS * V];
+            group_sums(sums, rows, row, groups * ACT_GROUP, x, g, kind, R);
+            tile_scale(total, sums, rows, row, x, g, kind, R);
+        }
         for (size_t j = 0; j < R * V; j++)
             run[t * R * V + j] = total[j];
     }
@@ -156,19 +227,19 @@ tile(struct row_panel *rows, size_t row, const struct column_panel *x, size_t gr
     {                                                                                           \
         tile(rows, row, x, groups, kind, rows_n);                                               \
     }
-TILE(bytes, KIND_BYTES, 3)
-TILE(bytes_m, KIND_BYTES_M, 3)
-TILE(sixteens, KIND_SIXTEENS, 2)
-TILE(sixteens_m, KIND_SIXTEENS_M, 2)
+TILE(bytes, KIND_BYTES, TILE_ROWS)
+TILE(bytes_m, KIND_BYTES_M, TILE_ROWS)
+TILE(sixteens, KIND_SIXTEENS, TILE_ROWS_SIXTEENS)
+TILE(sixteens_m, KIND_SIXTEENS_M, TILE_ROWS_SIXTEENS)
 
 static const struct gemm_tile tiles[KINDS] = {
-    [KIND_BITS4] = {tile_bytes_m, 3},
-    [KIND_BITS5] = {tile_bytes_m, 3},
-    [KIND_BITS6] = {tile_bytes_m, 3},
-    [KIND_BYTES] = {tile_bytes, 3},
-    [KIND_BYTES_M] = {tile_bytes_m, 3},
-    [KIND_SIXTEENS] = {tile_sixteens, 2},
-    [KIND_SIXTEENS_M] = {tile_sixteens_m, 2},
+    [KIND_BITS4] = {tile_bytes_m, TILE_ROWS},
+    [KIND_BITS5] = {tile_bytes_m, TILE_ROWS},
+    [KIND_BITS6] = {tile_bytes_m, TILE_ROWS},
+    [KIND_BYTES] = {tile_bytes, TILE_ROWS},
+    [KIND_BYTES_M] = {tile_bytes_m, TILE_ROWS},
+    [KIND_SIXTEENS] = {tile_sixteens, TILE_ROWS_SIXTEENS},
+    [KIND_SIXTEENS_M] = {tile_sixteens_m, TILE_ROWS_SIXTEENS},
 };
 
 /* ---- the vocabulary of body_plain.h ---- */
@@ -288,7 +359,10 @@ static inline void plain_run_sums(float sums[4], const f8 t[4], enum order order
 #include "kernels/body_plain.h"
 #include "kernels/body_matmul.h"
 
-#ifdef NEON_DOTPROD
+#if defined(NEON_I8MM)
+const struct kernels kernels_neon_i8mm = {
+    .isa = "neon-i8mm",
+#elif defined(NEON_DOTPROD)
 const struct kernels kernels_neon_dotprod = {
     .isa = "neon-dotprod",
 #else

@@ -139,6 +139,13 @@ DOTPROD static inline int32x4_t dot_dotprod(int32x4_t sums, int32x4_t x, int32x4
     return vdotq_s32(sums, vreinterpretq_s8_s32(x), vreinterpretq_s8_s32(y));
 }
 
+#define I8MM __attribute__((target("arch=armv8.2-a+dotprod+i8mm")))
+
+I8MM static inline int32x4_t dot_i8mm(int32x4_t sums, int32x4_t x, int32x4_t y)
+{
+    return vmmlaq_s32(sums, vreinterpretq_s8_s32(x), vreinterpretq_s8_s32(y));
+}
+
 static inline float32x4_t fma_neon(float32x4_t sums, float32x4_t a, float32x4_t b)
 {
     return vfmaq_f32(sums, a, b);
@@ -146,11 +153,13 @@ static inline float32x4_t fma_neon(float32x4_t sums, float32x4_t a, float32x4_t 
 
 PEAK_LOOP(bytes_neon, , int32x4_t, CHAINS, dot_neon)
 PEAK_LOOP(bytes_dotprod, DOTPROD, int32x4_t, CHAINS, dot_dotprod)
+PEAK_LOOP(bytes_i8mm, I8MM, int32x4_t, CHAINS, dot_i8mm)
 PEAK_LOOP(floats_neon, , float32x4_t, CHAINS, fma_neon)
 
 static const struct peak peaks[] = {
     {"neon", bytes_neon, floats_neon, CHAINS * 16, CHAINS * 4},
     {"neon-dotprod", bytes_dotprod, floats_neon, CHAINS * 16, CHAINS * 4},
+    {"neon-i8mm", bytes_i8mm, floats_neon, CHAINS * 32, CHAINS * 4},
 };
 #endif
 
