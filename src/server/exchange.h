@@ -71,8 +71,8 @@ struct exchange {
     uint32_t input_tokens, output_tokens;
     struct reuse reuse;                         /* of the prompt, as far as it is known */
     struct decoding decoding;                   /* of a whole answer */
-    const char *served_by;                      /* a member of the backend; NULL: it has none, or */
-                                                /* none has begun */
+    const char *served_by;                      /* the backend's member; NULL: it has none, or none
+                                                 * has begun */
 };
 
 struct exchange *exchange_new(struct server *server, struct connection *connection,
