@@ -163,6 +163,10 @@ struct constraint *engine_constraint_new(struct engine *engine, struct arena *ar
 /* [any] Exactly these tokens, which may be control tokens: at least one, at most CONSTRAINT_TOKENS_MAX,
  * all of the vocabulary, none an end. ERR_OVERLOADED: no memory. */
 struct constraint *engine_constraint_tokens(const int32_t *ids, size_t n, struct err *err);
+/* [any] before it is given to a sequence: as if this text had been said under it. false: it does not allow
+ * that, or there would be nothing left to say; then it is of no more use. */
+bool engine_constraint_begin(const struct engine *engine, struct constraint *constraint,
+                             struct str text);
 void constraint_free(struct constraint *constraint);    /* [any] NULL is allowed */
 
 /* What comes when nothing more can follow of what a constraint allows. */

@@ -4,6 +4,7 @@
 #include <assert.h>
 
 #include "backend/replays.h"
+#include "base/random.h"
 
 static struct native *native_of_resident(struct resident *resident)
 {
@@ -25,6 +26,17 @@ void native_leave(struct native *native)
 
 /* ---- the model comes and goes ---- */
 
+/* Its secret lasts as long as what was sampled is known. */
+static void open_signer(struct native *native)
+{
+    struct hash_key secret[2];
+
+    random_bytes(secret, sizeof secret);
+    for (uint64_t i = 0; native->replays && i < 2; i++)
+        secret[i] = replay_secret(native->replays, i);
+    signer_init(&native->signer, secret);
+}
+
 static bool take_engine(struct native *native, struct engine *engine, struct err *err)
 {
     const struct model_info *info = engine_info(engine);
@@ -34,8 +46,10 @@ static bool take_engine(struct native *native, struct engine *engine, struct err
         if (!native->tmpl)
             return err_prefix(err, "chat template");
     }
-    if (!native->replays)
+    if (!native->replays) {
         native->replays = replays_open(native->options.cache_dir, info);
+        open_signer(native);
+    }
     native->engine = engine;
     return true;
 }

@@ -5,6 +5,7 @@
 
 #include "backend/backend.h"
 #include "backend/memory.h"
+#include "backend/sign.h"
 #include "chat/prompt.h"
 #include "chat/template.h"
 #include "pensieve/engine.h"
@@ -21,6 +22,7 @@ struct native {
     struct engine *engine;              /* this and the template: while the model is here */
     struct chat_template *tmpl;         /* NULL: the model has none */
     struct replay_store *replays;       /* from the first load on; stays while the model goes */
+    struct signer signer;               /* of thoughts; with the replays */
     struct generation *generations;     /* those that are alive, the youngest first */
     struct counting *counts_waiting;    /* for the model, the youngest first */
 };

@@ -6,9 +6,9 @@
  *     from engine_submit until on_done);
  *   - the loop does all the rest.
  * Before all that its model may have to be loaded: until then it waits.
- * The hard thing is handing text over without ever waiting on the engine thread. Each generation
+ * The hard thing is handing it over without ever waiting on the engine thread. Each generation
  * has a small queue of pieces whose last place is kept for the end; while the loop is behind and no
- * other place is free, text is gathered for the next piece. So a token's text goes out as it is
+ * other place is free, what is to be told is gathered for the next piece. So a token goes out as it is
  * sampled, memory is bounded by the answer's length, and the end always finds its place. */
 #include "backend/native.h"
 
@@ -16,9 +16,9 @@
 #include <stdlib.h>
 
 #include "backend/caller.h"
+#include "backend/telling.h"
 #include "backend/usage.h"
 #include "backend/voice.h"
-#include "base/buf.h"
 #include "base/queue.h"
 
 enum {
@@ -26,14 +26,14 @@ enum {
     MOMENT_MS = 1000,                   /* who waits longer for the engine is started all the same */
 };
 
-/* The start, then text, then the end (with what text there was left). */
+/* The start, then what is told of blocks, then the end (with what there was left to tell). */
 struct piece {
-    enum { PIECE_START, PIECE_TEXT, PIECE_END } kind;
+    enum { PIECE_START, PIECE_SAYINGS, PIECE_END } kind;
     struct sequence_start start;        /* START */
     struct sequence_result result;      /* END */
     int stop;                           /* END: the matched stop sequence, or -1 */
     size_t n;
-    char text[];
+    char sayings[];
 };
 
 struct generation {
@@ -47,7 +47,7 @@ struct generation {
     struct cache_mark marks[CACHE_MARKS_MAX];
     size_t marks_n;
     struct replay begun;                /* how the answer begins, for when it is told again */
-    struct buf said;                    /* what was sent of it */
+    struct telling telling;             /* what was sent of it */
     struct reuse reuse;
     struct str around;                  /* the text where the prompt left what was cached */
     uint64_t submitted_ms;              /* loop time */
@@ -57,21 +57,21 @@ struct generation {
     uint32_t prompt_tokens;
     bool waiting;                       /* for the model */
     bool started;                       /* it was reported */
-    bool block_open, cancelled, paused;
+    bool cancelled, paused;
 };
 
 /* ---- on the engine thread ---- */
 
-static struct piece *piece_new(int kind, struct str text)
+static struct piece *piece_new(int kind, struct str sayings)
 {
-    struct piece *piece = malloc(sizeof *piece + text.n);
+    struct piece *piece = malloc(sizeof *piece + sayings.n);
 
     if (!piece)
         abort();                        /* as arenas do: the machine is out of memory */
     piece->kind = kind;
-    piece->n = text.n;
-    if (text.n)
-        memcpy(piece->text, text.s, text.n);
+    piece->n = sayings.n;
+    if (sayings.n)
+        memcpy(piece->sayings, sayings.s, sayings.n);
     return piece;
 }
 
@@ -85,14 +85,14 @@ static void hand_over(struct generation *generation, struct piece *piece)
 }
 
 /* One producer: a place that is free now stays free until it puts something there. */
-static void hand_over_text(struct generation *generation)
+static void hand_over_sayings(struct generation *generation)
 {
-    struct voice *voice = &generation->voice;
+    struct sayings *sayings = &generation->voice.sayings;
 
-    if (voice->text.n == 0 || queue_length(generation->pieces) >= PIECES_MAX - 1)
+    if (sayings->bytes.n == 0 || queue_length(generation->pieces) >= PIECES_MAX - 1)
         return;
-    hand_over(generation, piece_new(PIECE_TEXT, buf_view(&voice->text)));
-    buf_reset(&voice->text);
+    hand_over(generation, piece_new(PIECE_SAYINGS, buf_view(&sayings->bytes)));
+    sayings_reset(sayings);
 }
 
 static void on_start(void *context, const struct sequence_start *start)
@@ -109,7 +109,7 @@ static bool on_token(void *context, struct sequence *sequence, int32_t id, struc
     const bool goes_on = voice_token(&generation->voice, id, characters);
 
     if (goes_on)
-        hand_over_text(generation);
+        hand_over_sayings(generation);
     return goes_on;
 }
 
@@ -119,9 +119,9 @@ static void on_done(void *context, const struct sequence_result *result)
     struct voice *voice = &generation->voice;
 
     voice_end(voice, result->tail);
-    struct piece *piece = piece_new(PIECE_END, buf_view(&voice->text));
+    struct piece *piece = piece_new(PIECE_END, buf_view(&voice->sayings.bytes));
     piece->result = *result;
-    piece->result.tail = (struct str){0};       /* is in the piece's text, or was part of a match */
+    piece->result.tail = (struct str){0};       /* is in the sayings, or was part of a match */
     piece->stop = voice->stops.matched;
     hand_over(generation, piece);
 }
@@ -143,7 +143,7 @@ static void generation_end(struct generation *generation, const struct gen_event
     arena_free(generation->preparation.arena);
     constraint_free(generation->preparation.constraint);
     voice_release(&generation->voice);
-    buf_release(&generation->said);
+    telling_release(&generation->telling);
     *(generation->previous ? &generation->previous->next : &native->generations) = generation->next;
     if (generation->next)
         generation->next->previous = generation->previous;
@@ -218,18 +218,13 @@ static void on_moment(uv_timer_t *moment)
         uv_timer_start(moment, on_moment, next - now, 0);
 }
 
-static void say(struct generation *generation, struct str text)
+static void tell(struct generation *generation, const struct piece *piece)
 {
-    if (text.n == 0)
-        return;
-    if (!generation->block_open) {
-        generation->block_open = true;
-        emit(generation, &(struct gen_event){.type = GEN_BLOCK_START, .block_type = BLOCK_TEXT});
-    }
-    if (generation->cancelled)
-        return;
-    buf_str(&generation->said, text);
-    emit(generation, &(struct gen_event){.type = GEN_DELTA, .text = text});
+    struct str sayings = {piece->sayings, piece->n};
+    struct saying saying;
+
+    while (!generation->cancelled && sayings_take(&sayings, &saying))
+        telling_say(&generation->telling, &saying);
 }
 
 /* What was sent, and by which tokens it was sampled: it comes back in the next request. Also what a client
@@ -237,20 +232,22 @@ static void say(struct generation *generation, struct str text)
 static void keep_answer(struct generation *generation)
 {
     const struct message_request *request = generation->request;
+    const struct telling *telling = &generation->telling;
     const struct message *last = &request->messages[request->messages_n - 1];
     const size_t before = request->prefill ? last->blocks_n : 0;
     struct replay_store *store = generation->native->replays;
     struct replay replay = generation->begun;
 
-    if (!store || generation->said.overflow ||
-        !voice_recall(&generation->voice, generation->said.n, &replay))
+    if (!store || telling->text.overflow || telling->n == 0 ||
+        !voice_recall(&generation->voice, telling->text.n, &replay))
         return;
-    struct content_block *blocks = arena_array(generation->arena, before + 1, sizeof *blocks);
+    struct content_block *blocks = arena_array(generation->arena, before + telling->n,
+                                               sizeof *blocks);
     for (size_t i = 0; i < before; i++)
         blocks[i] = last->blocks[i];
-    blocks[before] = (struct content_block){.type = BLOCK_TEXT,
-                                            .text = buf_view(&generation->said)};
-    replay_put(store, replay_key_of(store, request->caller.space, blocks, before + 1), &replay);
+    memcpy(blocks + before, telling_blocks(telling), telling->n * sizeof *blocks);
+    replay_put(store, replay_key_of(store, request->caller.space, blocks, before + telling->n),
+               &replay);
 }
 
 static enum stop_reason stop_reason_of(enum sequence_end end)
@@ -273,10 +270,8 @@ static void finish(struct generation *generation, const struct piece *piece)
     }
     if (!generation->cancelled && result->end != SEQUENCE_FAILED) {
         begin(generation, &result->start);      /* all that is known of it, also of one that never was */
-        if (!generation->cancelled)
-            say(generation, (struct str){piece->text, piece->n});
-        if (generation->block_open && !generation->cancelled)
-            emit(generation, &(struct gen_event){.type = GEN_BLOCK_STOP});
+        tell(generation, piece);
+        telling_end(&generation->telling, result->end == SEQUENCE_END_TOKEN);
     }
     keep_answer(generation);
     done.usage = usage_of(generation->marks, generation->marks_n, &result->start);
@@ -304,8 +299,8 @@ static void drain(struct generation *generation)
             finish(generation, piece);
         else if (piece->kind == PIECE_START)
             begin(generation, &piece->start);
-        else if (!generation->cancelled)
-            say(generation, (struct str){piece->text, piece->n});
+        else
+            tell(generation, piece);
         free(piece);
         if (end)
             return;
@@ -390,6 +385,10 @@ struct generation *native_generate(struct backend *backend, struct arena *arena,
     *generation = (struct generation){
         .native = native, .arena = arena, .request = request, .on_event = on_event,
         .context = context, .pieces = queue_new(PIECES_MAX, NULL, NULL),
+        .telling = {
+            .arena = arena, .signer = &native->signer, .omitted = request->thinking.omitted,
+            .silent = &generation->cancelled, .on_event = on_event, .context = context,
+        },
     };
     if (!generation->pieces) {
         err_set(err, ERR_OVERLOADED, "no memory for one more request");

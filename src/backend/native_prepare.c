@@ -3,6 +3,7 @@
  * Pure, over an arena of its own: the exchange's belongs to the loop. */
 #include "backend/native.h"
 
+#include "backend/thoughts.h"
 #include "base/log.h"
 
 enum { PREPARATION_ARENA_BYTES = 16 << 10 };
@@ -35,7 +36,10 @@ static void prepare(uv_work_t *work)
     struct preparation *preparation = work->data;
     const struct native *native = preparation->native;
 
+    preparation->request = thoughts_sift(preparation->arena, &native->signer, preparation->request,
+                                         &preparation->error);
     preparation->ok =
+        preparation->request &&
         prompt_render(preparation->arena, preparation->request, native->tmpl, native->replays,
                       &preparation->prompt, &preparation->error) &&
         prompt_tokenize(preparation->arena, native->engine, &preparation->prompt,

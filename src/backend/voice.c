@@ -28,6 +28,7 @@ void voice_release(struct voice *voice)
     forget(voice);
     stops_release(&voice->stops);
     buf_release(&voice->text);
+    sayings_release(&voice->sayings);
 }
 
 static bool grow(struct voice *voice)
@@ -60,10 +61,25 @@ static void note(struct voice *voice, int32_t id, struct str characters)
     voice->ends[voice->n++] = whole ? (uint32_t)voice->written : REPLAY_WITHIN;
 }
 
+/* A block without text was none: it is told when the first of it is decided. */
+static void say_text(struct voice *voice)
+{
+    if (voice->text.n == 0)
+        return;
+    if (!voice->told)
+        sayings_put(&voice->sayings, &(struct saying){.kind = SAYING_OPEN, .type = BLOCK_TEXT});
+    voice->told = true;
+    sayings_put(&voice->sayings,
+                &(struct saying){.kind = SAYING_MORE, .text = buf_view(&voice->text)});
+    buf_reset(&voice->text);
+}
+
 bool voice_token(struct voice *voice, int32_t id, struct str characters)
 {
     note(voice, id, characters);
-    return !stops_push(&voice->stops, characters, &voice->text);
+    const bool matched = stops_push(&voice->stops, characters, &voice->text);
+    say_text(voice);
+    return !matched;
 }
 
 void voice_end(struct voice *voice, struct str tail)
@@ -71,6 +87,7 @@ void voice_end(struct voice *voice, struct str tail)
     voice->written += tail.n;
     if (!stops_push(&voice->stops, tail, &voice->text))
         stops_finish(&voice->stops, &voice->text);
+    say_text(voice);
 }
 
 bool voice_recall(const struct voice *voice, size_t sent, struct replay *replay)

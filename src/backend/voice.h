@@ -1,17 +1,20 @@
-/* voice.h - the engine thread's half of a generation: sampled tokens to text that may be sent, and which
+/* voice.h - the engine thread's half of a generation: sampled tokens to blocks that may be sent, and which
  * tokens that was. The engine thread's own until the sequence's end; then the loop's. */
 #ifndef PENSIEVE_BACKEND_VOICE_H
 #define PENSIEVE_BACKEND_VOICE_H
 
-#include "base/buf.h"
+#include "backend/sayings.h"
 #include "chat/replay.h"
 #include "chat/stops.h"
 #include "pensieve/engine.h"
 
 struct voice {
     const struct engine *engine;
-    struct stops stops;
-    struct buf text;                    /* decided, not handed over yet */
+    struct stops stops;                 /* over text blocks: thoughts and calls have none */
+    struct sayings sayings;             /* decided, not handed over yet */
+    struct buf text;                    /* of one push through the stops */
+    enum block_type type;               /* of the block that is open, */
+    bool told;                          /* and was told to be */
     int32_t *ids;                       /* what was sampled; NULL once there was no memory for it */
     uint32_t *ends;                     /* [n]: as replay_whole wants them */
     size_t n, capacity, written;        /* written: bytes by all of them */

@@ -18,6 +18,7 @@
 #include "api/request.h"
 #include "base/arena.h"
 #include "base/err.h"
+#include "base/hash.h"
 #include "base/str.h"
 
 enum {
@@ -75,6 +76,9 @@ const struct replay *replay_find(struct replay_store *store, struct arena *arena
                                  struct replay_key key);
 /* Copies; takes the place of what was there. What is over a limit is not kept. */
 void replay_put(struct replay_store *store, struct replay_key key, const struct replay *replay);
+
+/* A key for something else than digests, as secret and as lasting as theirs. */
+struct hash_key replay_secret(const struct replay_store *store, uint64_t purpose);
 
 struct replay_counts {
     uint64_t entries, bytes, found, missed, file_bytes;

@@ -90,4 +90,6 @@ void stops_finish(struct stops *stops, struct buf *out)
     if (stops->matched < 0)
         buf_str(out, buf_view(&stops->held));
     buf_reset(&stops->held);
+    for (size_t i = 0; i < stops->n; i++)
+        stops->searches[i].found = 0;
 }

@@ -28,7 +28,7 @@ void stops_release(struct stops *stops);
 /* Appends what is decided to out. true: a sequence matched; text before it is in out, the rest is
  * dropped, and further pushes do nothing. */
 bool stops_push(struct stops *stops, struct str text, struct buf *out);
-/* The end came without a match: what was held is text after all. */
+/* The end came without a match: what was held is text after all, and what is pushed then is another text. */
 void stops_finish(struct stops *stops, struct buf *out);
 
 #endif

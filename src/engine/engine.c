@@ -425,6 +425,17 @@ struct constraint *engine_constraint_new(struct engine *engine, struct arena *ar
     return constraint_new(engine->grammars, grammar, err);
 }
 
+bool engine_constraint_begin(const struct engine *engine, struct constraint *constraint,
+                             struct str begun)
+{
+    for (size_t i = 0; i < begun.n; i++) {
+        const int32_t id = vocab_byte(model_vocab(engine->model), (uint8_t)begun.s[i]);
+        if (id < 0 || constraint_take(constraint, id, UINT32_MAX, NULL) != CONSTRAINT_GOES_ON)
+            return false;
+    }
+    return true;
+}
+
 static bool params_check(const struct engine *engine, const struct sequence_params *params,
                          struct err *err)
 {
