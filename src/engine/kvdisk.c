@@ -96,6 +96,15 @@ static void forget(struct kv_disk *disk, struct kv_name name)
         kv_index_remove(&disk->index, id);
 }
 
+/* Another server that shares the folder may have made room, which is no damage. */
+static void forget_gone(struct kv_disk *disk, const struct job *job, const char *file)
+{
+    pthread_mutex_lock(&disk->lock);
+    forget(disk, job->block.name);
+    pthread_mutex_unlock(&disk->lock);
+    log_event(LOG_DEBUG, "kv_block_gone", "folder=%s file=%s", disk->quoted, file);
+}
+
 static void drop_block(struct kv_disk *disk, const struct job *job, const char *file,
                        const char *reason)
 {
@@ -125,6 +134,8 @@ static bool read_block(struct kv_disk *disk, const struct job *job)
         pthread_mutex_lock(&disk->lock);
         disk->counts.read++;
         pthread_mutex_unlock(&disk->lock);
+    } else if (fd < 0 && error == ENOENT) {
+        forget_gone(disk, job, file);
     } else {
         drop_block(disk, job, file, result == KV_BLOCK_BAD ? "damaged, or not what its name says"
                                                            : strerror(error));

@@ -416,6 +416,8 @@ static void test_disk_damage(void **state)
             assert_false(kv_disk_has(disk, block_of(i).name));
         }
         assert_true(get(disk, KINDS));
+        if (!before)                    /* all but the one that is gone were found damaged */
+            assert_int_equal(counts_of(disk).dropped, KINDS - 1);
         for (uint64_t i = 0; i < KINDS; i++)
             put(disk, i);
         kv_disk_close(disk, 5000);
