@@ -1,7 +1,8 @@
 /* cmd_check.c - what a model on disk is and whether it runs, found out by reading all of it and
- * doing it. */
+ * doing it; without a model, whether the configuration file's sections lead somewhere. */
 #include "app/app.h"
 
+#include "app/check_sections.h"
 #include "app/whole.h"
 #include "base/buf.h"
 #include "base/clock.h"
@@ -158,6 +159,9 @@ bool cmd_check(const struct config *config, struct arena *arena, struct err *err
     struct models models = app_models(config, arena);
     struct model_entry entry;
     struct whole whole;
+    if (config->args.n == 0 && config->model_sections.n > 0) {
+        return check_sections(config, arena, err);
+    }
     if (config->args.n == 0) {
         return err_set(err, ERR_USAGE, "which model? usage: pensieve check [options] MODEL");
     }

@@ -1,6 +1,7 @@
-/* cmd_list.c - the models in the models folder: what each is, and whether it will run.
+/* cmd_list.c - the models in the models folder: what each is, and whether it will run; and those that
+ * have a section of the configuration file: who answers for them.
  *
- * Each is opened and its weights are bound, which reads its description and no more: what is wrong
+ * Each of the folder is opened and its weights are bound, which reads its description and no more: what is wrong
  * is found out as serve would, at a cost of milliseconds. A broken one is a row like the others. */
 #include "app/app.h"
 
@@ -36,13 +37,44 @@ static struct row examine(const struct model_entry *entry, struct arena *arena)
     return row;
 }
 
-static void print_json(const struct row *rows, size_t n)
+static void put_list(struct buf *out, const char *key, const struct config_list *list)
+{
+    buf_printf(out, ",\"%s\":[", key);
+    for (size_t i = 0; i < list->n; i++) {
+        buf_cstr(out, i ? "," : "");
+        json_quote(out, list->items[i]);
+    }
+    buf_char(out, ']');
+}
+
+static void put_section(struct buf *out, const struct config_model *model)
+{
+    buf_cstr(out, "{\"id\":");
+    json_quote(out, str_of(model->section.name));
+    buf_printf(out, ",\"backend\":\"%s\",\"path\":", model->backend);
+    if (model->path[0]) {
+        json_quote(out, str_of(model->path));
+    } else {
+        buf_cstr(out, "null");
+    }
+    put_list(out, "upstreams", &model->upstreams);
+    put_list(out, "fallbacks", &model->fallbacks);
+    put_list(out, "aliases", &model->aliases);
+    buf_char(out, '}');
+}
+
+static void print_json(const struct config *config, const struct row *rows, size_t n)
 {
     struct buf out = {0};
+    size_t sections = config->model_sections.n;
     buf_char(&out, '[');
+    for (size_t i = 0; i < sections; i++) {
+        buf_cstr(&out, i ? ",\n " : "\n ");
+        put_section(&out, config->model_sections.items[i]);
+    }
     for (size_t i = 0; i < n; i++) {
         const struct row *row = &rows[i];
-        buf_cstr(&out, i ? ",\n {\"id\":" : "\n {\"id\":");
+        buf_cstr(&out, i || sections ? ",\n {\"id\":" : "\n {\"id\":");
         json_quote(&out, row->entry->id);
         buf_cstr(&out, ",\"path\":");
         json_quote(&out, str_of(row->entry->path));
@@ -63,7 +95,7 @@ static void print_json(const struct row *rows, size_t n)
             buf_char(&out, '}');
         }
     }
-    buf_cstr(&out, n ? "\n]\n" : "]\n");
+    buf_cstr(&out, n || sections ? "\n]\n" : "]\n");
     fwrite(out.data, 1, out.n, stdout);
     buf_release(&out);
 }
@@ -90,6 +122,36 @@ static void print_table(const struct row *rows, size_t n, struct arena *arena)
     }
 }
 
+/* "gpu-a, gpu-b": names as they stand in the file. */
+static void print_names(const char *before, const struct config_list *list)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        printf("%s%s", i ? ", " : before, list->items[i].s);
+    }
+}
+
+static void print_sections(const struct config *config)
+{
+    size_t n = config->model_sections.n, widest = sizeof("model") - 1;
+    for (size_t i = 0; i < n; i++) {
+        const struct config_model *model = config->model_sections.items[i];
+        size_t length = strlen(model->section.name);
+        widest = length > widest ? length : widest;
+    }
+    printf("%-*s  backend   answered by\n", (int)widest, "model");
+    for (size_t i = 0; i < n; i++) {
+        const struct config_model *model = config->model_sections.items[i];
+        printf("%-*s  %-8s  ", (int)widest, model->section.name, model->backend);
+        if (model->upstreams.n == 0) {
+            printf("%s", model->path[0] ? model->path : model->section.name);
+        }
+        print_names("", &model->upstreams);
+        print_names("; else ", &model->fallbacks);
+        print_names("; also called ", &model->aliases);
+        putchar('\n');
+    }
+}
+
 bool cmd_list(const struct config *config, struct arena *arena, struct err *err)
 {
     struct models models = app_models(config, arena);
@@ -98,8 +160,14 @@ bool cmd_list(const struct config *config, struct arena *arena, struct err *err)
         rows[i] = examine(&models.list[i], arena);
     }
     if (config->json) {
-        print_json(rows, models.n);
-    } else if (models.n == 0) {
+        print_json(config, rows, models.n);
+        return true;
+    }
+    if (config->model_sections.n > 0) {
+        print_sections(config);
+        putchar('\n');
+    }
+    if (models.n == 0) {
         printf("no models in %s; `pensieve pull OWNER/NAME` gets one\n", config->models_dir);
     } else {
         print_table(rows, models.n, arena);

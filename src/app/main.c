@@ -37,9 +37,10 @@ const struct command commands[] = {
      "Takes the JSON body of a POST /v1/messages, from a file or standard input. The text goes to\n"
      "standard output, the number of its tokens to standard error.\n",
      cmd_prompt},
-    {"check", FOR_CHECK, 1, "check [options] MODEL", "say what a model is, and whether it runs",
+    {"check", FOR_CHECK, 1, "check [options] [MODEL]", "say what a model is, and whether it runs",
      "Reads every file of it, says what it is, what its chat template can do and what memory it\n"
-     "takes, and lets it write a word. MODEL: a GGUF file, a folder, or a name as `list` shows it.\n",
+     "takes, and lets it write a word. MODEL: a GGUF file, a folder, or a name as `list` shows it.\n"
+     "Without it: whether the sections of the configuration file lead somewhere.\n",
      cmd_check},
     {"options", FOR_OPTIONS, 0, "options [--format text|markdown|man]",
      "all options, as text, markdown or a man page",
