@@ -40,7 +40,7 @@ LIBRARIES = {
 
 # C and POSIX; sys/ and netinet/ headers are all of them.
 LIBC = set("""
-    assert.h ctype.h errno.h fcntl.h float.h fnmatch.h inttypes.h limits.h locale.h math.h pthread.h sched.h
+    assert.h ctype.h errno.h fcntl.h float.h fnmatch.h inttypes.h limits.h locale.h math.h poll.h pthread.h sched.h
     semaphore.h signal.h stdalign.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h stdio.h
     stdlib.h stdnoreturn.h string.h strings.h time.h unistd.h dirent.h arpa/inet.h netdb.h
     linux/futex.h

@@ -72,8 +72,7 @@ static struct server_options server_options(const struct config *config)
     };
 }
 
-/* The address as a URL has it; an address that means "all" is reached through the loopback one. */
-static struct str base_url(const struct config *config, struct arena *arena, uint16_t port)
+struct str app_url(const struct config *config, struct arena *arena, uint16_t port)
 {
     const char *host = config->host;
     if (strcmp(host, "0.0.0.0") == 0) {
@@ -116,7 +115,7 @@ static struct str default_text(const struct config *config, struct arena *arena,
 static void say_ready(const struct config *config, struct arena *arena, uint16_t port,
                       const struct serve_default *model, double seconds)
 {
-    struct str url = base_url(config, arena, port);
+    struct str url = app_url(config, arena, port);
     struct str text = default_text(config, arena, model);
     printf("pensieve %s ready on %s - %.*s, loaded in %.0f ms\n", PENSIEVE_VERSION, url.s,
            STR_ARG(text), seconds * 1e3);

@@ -240,7 +240,7 @@ static bool read_environment(struct config *config, struct arena *arena, char *c
 /* ---- the flags ---- */
 
 /* One `--name`, `--name=value`, `--name value` or `--no-name`. Takes a following word if it must. */
-static bool read_flag(struct flags *flags, struct arena *arena, enum command_bit command,
+static bool read_flag(struct flags *flags, struct arena *arena, unsigned commands,
                       char *const *argv, size_t argc, size_t *at, struct err *err)
 {
     struct str value = str_of(argv[*at] + 2);
@@ -256,7 +256,7 @@ static bool read_flag(struct flags *flags, struct arena *arena, enum command_bit
     if (!option) {
         return option_unknown(options, options_n, name, "--", err);
     }
-    if (!(option->commands & command)) {
+    if (!(option->commands & commands)) {
         return err_set(err, ERR_USAGE, "--%s is an option, but not of this command", option->name);
     }
     const char *where = arena_printf(arena, "--%.*s", STR_ARG(name)).s;
@@ -278,7 +278,7 @@ static bool read_flag(struct flags *flags, struct arena *arena, enum command_bit
 
 /* Sorts the command line into flags and plain words. */
 static bool read_words(struct config *config, struct flags *flags, struct arena *arena,
-                       enum command_bit command, char *const *argv, size_t argc, struct err *err)
+                       unsigned commands, char *const *argv, size_t argc, struct err *err)
 {
     bool only_words = false;
     flags->items = arena_array(arena, argc, sizeof(flags->items[0]));
@@ -287,6 +287,7 @@ static bool read_words(struct config *config, struct flags *flags, struct arena 
         struct str word = str_of(argv[i]);
         if (only_words || !str_starts(word, STR("-")) || word.n == 1) {
             config->args.items[config->args.n++] = arena_str(arena, word);
+            only_words = only_words || (commands & FOR_LAUNCH);
         } else if (str_is(word, "--")) {
             only_words = true;
         } else if (str_is(word, "-h") || str_is(word, "--help")) {
@@ -294,7 +295,7 @@ static bool read_words(struct config *config, struct flags *flags, struct arena 
         } else if (!str_starts(word, STR("--"))) {
             return err_set(err, ERR_USAGE, "%.60s: options begin with two dashes; --help lists them",
                            word.s);
-        } else if (!read_flag(flags, arena, command, argv, argc, &i, err)) {
+        } else if (!read_flag(flags, arena, commands, argv, argc, &i, err)) {
             return false;
         }
     }
@@ -381,22 +382,23 @@ static bool settle_keys(struct config *config, struct arena *arena, struct err *
 
 /* The model that is served where nobody named one: the first section's, if the file has any. */
 static bool sections_will_do(const struct config *config, const struct option *option,
-                             enum command_bit command)
+                             unsigned commands)
 {
-    return command == FOR_SERVE && config->model_sections.n > 0 &&
+    return (commands & FOR_SERVE) && config->model_sections.n > 0 &&
            option->offset == offsetof(struct config, models);
 }
 
 /* A list that nobody filled has its default; a choice of folder that nobody made, the usual one. */
-static bool settle_defaults(struct config *config, struct arena *arena, enum command_bit command,
+static bool settle_defaults(struct config *config, struct arena *arena, unsigned commands,
                             char *const *envp, struct err *err)
 {
+    config->models_chosen = config->models.n > 0;
     for (size_t i = 0; i < options_n; i++) {
         const struct option *option = &options[i];
         const void *field = (const char *)config + option->offset;
         if (option->type == OPTION_LIST && option->fallback[0] &&
             ((const struct config_list *)field)->n == 0 &&
-            !sections_will_do(config, option, command) &&
+            !sections_will_do(config, option, commands) &&
             !option_set(config, arena, option, str_of(option->fallback), option->name, err)) {
             return false;
         }
@@ -410,10 +412,14 @@ static bool settle_defaults(struct config *config, struct arena *arena, enum com
         struct str path = own_path(arena, envp, "XDG_CACHE_HOME", ".cache", "kv");
         config->cache_dir = path.n ? path.s : "";
     }
+    if (!config->launch_log[0]) {
+        struct str path = own_path(arena, envp, "XDG_STATE_HOME", ".local/state", "launch.log");
+        config->launch_log = path.n ? path.s : "";
+    }
     return true;
 }
 
-bool config_load(struct config *config, struct arena *arena, enum command_bit command,
+bool config_load(struct config *config, struct arena *arena, unsigned commands,
                  char *const *argv, size_t argc, char *const *envp, struct err *err)
 {
     struct flags flags = {0};
@@ -425,7 +431,7 @@ bool config_load(struct config *config, struct arena *arena, enum command_bit co
             return false;
         }
     }
-    if (!read_words(config, &flags, arena, command, argv, argc, err)) {
+    if (!read_words(config, &flags, arena, commands, argv, argc, err)) {
         return false;
     }
     if (config->help) {
@@ -434,8 +440,8 @@ bool config_load(struct config *config, struct arena *arena, enum command_bit co
     return read_configured_file(config, arena, &flags, envp, err) &&
            read_environment(config, arena, envp, err) &&
            apply_flags(config, arena, &flags, err) &&
-           settle_defaults(config, arena, command, envp, err) &&
+           settle_defaults(config, arena, commands, envp, err) &&
            sections_settle(config, err) &&
-           (command != FOR_SERVE || (settle_keys(config, arena, err) &&
-                                     sections_read_keys(config, arena, envp, err)));
+           (!(commands & FOR_SERVE) || (settle_keys(config, arena, err) &&
+                                       sections_read_keys(config, arena, envp, err)));
 }

@@ -33,6 +33,7 @@ enum {
 enum command_bit {
     FOR_SERVE = 1, FOR_BENCH = 2, FOR_TOKENS = 4, FOR_PROMPT = 8, FOR_CHECK = 16, FOR_OPTIONS = 32,
     FOR_LIST = 64, FOR_PULL = 128,
+    FOR_LAUNCH = 256,                   /* beside FOR_SERVE: it may start a server */
 };
 
 struct config_list {
@@ -100,6 +101,7 @@ struct config {
     /* seeing what happens */
     const char *trace_dir, *log_level;
     const char *config_file;
+    const char *launch_log;             /* "" where there is no place for one */
     /* flags of single commands */
     bool plain, json;
     uint64_t decode_tokens, rounds, stall_ms;
@@ -115,6 +117,7 @@ struct config {
     bool help;
     bool keys_configured;               /* keys are a person's, not the default one */
     bool models_dir_chosen;             /* not the usual one */
+    bool models_chosen;                 /* not the default one */
 };
 
 enum option_type {
@@ -141,9 +144,10 @@ extern const struct option options[];
 extern const size_t options_n;
 
 /* Reads the defaults, the file, the environment and the flags of one command, in that order of
- * rising rank. argv: what follows the command's name. envp: "NAME=value" strings. ERR_USAGE. All
+ * rising rank. commands: the bits of whose options it takes; with FOR_LAUNCH all that follows its
+ * first plain word is plain words too. argv: what follows the command's name. envp: "NAME=value" strings. ERR_USAGE. All
  * strings live in the arena. */
-bool config_load(struct config *config, struct arena *arena, enum command_bit command,
+bool config_load(struct config *config, struct arena *arena, unsigned commands,
                  char *const *argv, size_t argc, char *const *envp, struct err *err);
 
 /* Reads one value into its field. A list grows by it. fields: a struct config, or what a section

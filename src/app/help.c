@@ -45,7 +45,7 @@ void help_command(FILE *out, const struct command *command)
     const char *section = NULL, *printed = NULL;
     for (size_t i = 0; i < options_n; i++) {
         section = options[i].section ? options[i].section : section;
-        if (!(options[i].commands & command->bit)) {
+        if (!(options[i].commands & command->bits)) {
             continue;
         }
         if (section != printed) {

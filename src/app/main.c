@@ -4,6 +4,7 @@
 #include "app/app.h"
 
 #include <signal.h>
+#include <stdint.h>
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -42,6 +43,12 @@ const struct command commands[] = {
      "takes, and lets it write a word. MODEL: a GGUF file, a folder, or a name as `list` shows it.\n"
      "Without it: whether the sections of the configuration file lead somewhere.\n",
      cmd_check},
+    {"launch", FOR_LAUNCH | FOR_SERVE, SIZE_MAX, "launch [options] claude [ARGUMENT...]",
+     "run Claude Code on a model of this machine",
+     "Uses the server that answers on --host and --port, or else starts one with these options and\n"
+     "ends it afterwards. Claude Code gets its settings as variables of that one process, and all\n"
+     "that follows `claude` as its arguments. --model: with a running server, one that it has.\n",
+     cmd_launch},
     {"options", FOR_OPTIONS, 0, "options [--format text|markdown|man]",
      "all options, as text, markdown or a man page",
      "docs/options.md and docs/pensieve.1 are made by this.\n",
@@ -75,7 +82,7 @@ static bool run(const struct command *command, struct arena *arena, char **words
 {
     struct config config;
     enum log_level level;
-    if (!config_load(&config, arena, command->bit, words, words_n, environ, err)) {
+    if (!config_load(&config, arena, command->bits, words, words_n, environ, err)) {
         return false;
     }
     if (config.help) {

@@ -54,7 +54,8 @@ static const char *write_file(struct fixture *f, const char *name, const char *t
 }
 
 /* One file, up to one variable, and flags as one string of words. NULL: none. */
-static bool load(struct fixture *f, const char *file, const char *variable, const char *flags)
+static bool load_for(struct fixture *f, unsigned commands, const char *file, const char *variable,
+                     const char *flags)
 {
     char *argv[WORDS_MAX];
     char *envp[] = {f->home, (char *)(uintptr_t)variable, NULL};
@@ -71,7 +72,12 @@ static bool load(struct fixture *f, const char *file, const char *variable, cons
                                                          f->directory));
     }
     f->err = (struct err){0};
-    return config_load(&f->config, f->arena, FOR_SERVE, argv, argc, envp, &f->err);
+    return config_load(&f->config, f->arena, commands, argv, argc, envp, &f->err);
+}
+
+static bool load(struct fixture *f, const char *file, const char *variable, const char *flags)
+{
+    return load_for(f, FOR_SERVE, file, variable, flags);
 }
 
 #define assert_refused(f, file, variable, flags, told)                                             \
@@ -416,6 +422,13 @@ static void words_and_help(void **state)
     assert_true(str_is(f->config.args.items[0], "one"));
     assert_true(str_is(f->config.args.items[1], "-"));
     assert_true(str_is(f->config.args.items[2], "--two"));
+    /* what launch starts has its own words */
+    assert_true(load_for(f, FOR_SERVE | FOR_LAUNCH, NULL, NULL, "--port 80 one --port -- -h --x"));
+    assert_int_equal(f->config.port, 80);
+    assert_int_equal(f->config.args.n, 5);
+    assert_true(str_is(f->config.args.items[1], "--port"));
+    assert_true(str_is(f->config.args.items[2], "--"));
+    assert_false(f->config.help);
     assert_true(load(f, "this file is broken", "PENSIEVE_PORT=wrong", "--help"));
     assert_true(f->config.help);
 }
