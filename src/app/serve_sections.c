@@ -5,6 +5,7 @@
  * are made first, and linked when they are there. */
 #include "app/serve_sections.h"
 
+#include "backend/mlx.h"
 #include "backend/pool.h"
 
 static struct str name_of(const struct config_model *model)
@@ -29,7 +30,26 @@ static struct backend *make_native(struct serving *all, const struct config_mode
     return engine ? serve_now(all, &wish, engine, err) : serve_later(all, &wish, err);
 }
 
-/* Neither is in this program yet. */
+static struct backend *make_mlx(struct serving *all, const struct config_model *model,
+                                struct engine **engine, struct err *err)
+{
+    const struct config *config = all->config;
+    const struct str shown = str_of(model->display_name);
+    const uint32_t context = (uint32_t)(model->context ? model->context : config->context);
+    const struct mlx_options mlx = {
+        .card = {
+            .id = name_of(model), .display_name = shown.n ? shown : name_of(model),
+            .max_tokens = (uint32_t)model->max_tokens,
+        },
+        .model_path = model->path, .python = model->python,
+        .processes = (uint32_t)model->processes, .context = context,
+        .seeded = config->seed != 0, .seed = config->seed,
+    };
+    (void)engine;
+    return mlx_new(all->loop, &mlx, err);
+}
+
+/* It is not in this program yet. */
 static struct backend *make_other(struct serving *all, const struct config_model *model,
                                   struct engine **engine, struct err *err)
 {
@@ -43,7 +63,7 @@ static const struct {
     struct backend *(*make)(struct serving *all, const struct config_model *model,
                             struct engine **engine, struct err *err);
 } kinds[] = {
-    {"native", make_native}, {"mlx", make_other}, {"upstream", make_other},
+    {"native", make_native}, {"mlx", make_mlx}, {"upstream", make_other},
 };
 
 static struct backend *make(struct serving *all, const struct config_model *model,

@@ -1,0 +1,39 @@
+/* speech.h - what a model's characters become: what is to be told of an answer's blocks, and what ends it
+ * before the model does. For answers that come as characters and not as tokens of ours. */
+#ifndef PENSIEVE_BACKEND_SPEECH_H
+#define PENSIEVE_BACKEND_SPEECH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "backend/sayings.h"
+#include "base/buf.h"
+#include "base/str.h"
+#include "chat/stops.h"
+
+struct speech_options {
+    const struct str *stops;            /* borrowed */
+    size_t stops_n;
+    bool one_call;                      /* the answer ends with its first tool call */
+    void (*say)(void *context, const struct saying *saying);
+    void *context;
+};
+
+struct speech {
+    struct speech_options options;
+    struct stops stopping;
+    struct buf decided;                 /* text that no stop sequence is in */
+    bool open;                          /* a block was told of */
+};
+
+void speech_init(struct speech *speech, const struct speech_options *options);
+void speech_release(struct speech *speech);             /* one that is zeroed is allowed */
+/* control: the characters are a special token's spelling. After speech_over nothing is heard. */
+void speech_say(struct speech *speech, struct str text, bool control);
+void speech_end(struct speech *speech);                 /* the model has nothing more to say */
+/* Nothing that comes now would be told: a stop sequence was found, or the only call is complete. */
+bool speech_over(const struct speech *speech);
+int speech_stop(const struct speech *speech);           /* which stop sequence was found, or -1 */
+
+#endif
