@@ -10,7 +10,7 @@ SECONDS_EACH ?= 60
 MESON   := meson setup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run model release test check docs asan tsan fuzz bench bench-serve bench-speculate bench-load bench-restore bench-mlx bench-accuracy bench-structured models fmt clean FORCE
+.PHONY: help setup setup-test run model release test check docs asan tsan fuzz bench bench-serve bench-speculate bench-load bench-restore bench-mlx bench-accuracy bench-structured bench-proxy models fmt clean FORCE
 
 help:
 	@echo 'make run      get what is lacking, build, fetch the default model, serve (ARGS="--port 8080")'
@@ -28,6 +28,7 @@ help:
 	@echo 'make bench-accuracy  how far from float32 ours and llama.cpp are: real text, many random ones'
 	@echo 'make bench-speculate  decode speed with speculation and without, and that the text is the same'
 	@echo 'make bench-structured  200 generated schemas: is every answer valid, by jsonschema'
+	@echo 'make bench-proxy  200 streams through Pensieve and through LiteLLM (gets it first): what a token costs'
 	@echo 'make bench-restore  how soon 14,000 tokens of keys and values are back from disk'
 	@echo 'make bench-load  how soon a 2.1 GB MLX folder of random weights is ready (makes it first)'
 	@echo 'make models   table: every kind of model in every container against its reference'
@@ -135,6 +136,11 @@ bench-accuracy: $(MODEL) build/bench/build.ninja
 	@ninja -C build/bench tests/golden.stamp tests/engine/logits | tail -n 1
 	@.venv-bench/bin/python bench/kl.py build/bench/tests/engine/logits $(MODEL) --also build/golden-smollm2
 	@.venv-bench/bin/python bench/accuracy.py build/bench/tests/engine/logits $(ARGS)
+
+bench-proxy: $(PROGRAM) build/bench/build.ninja
+	@bench/setup proxy
+	@ninja -C build/bench tests/server/streams | tail -n 1
+	@python3 bench/proxy.py --program $(PROGRAM) --streams-program build/bench/tests/server/streams --litellm .venv-proxy/bin/litellm $(ARGS)
 
 bench-structured: $(PROGRAM) $(MODEL)
 	@bench/setup schema

@@ -25,6 +25,7 @@ enum {
     CONFIG_KEY_BYTES_MAX = 512,         /* of one credential */
     CONFIG_PATH_BYTES_MAX = 4096,
     CONFIG_SECTIONS_MAX = 64,           /* of one kind */
+    CONFIG_MEMBERS_MAX = 32,            /* upstreams of a model, or fallbacks */
     CONFIG_NAME_BYTES_MAX = 128,        /* a section's */
     CONFIG_CONTEXT_UNKNOWN = 200000,    /* of a model that is elsewhere, where nobody says it */
 };
@@ -66,7 +67,8 @@ struct config_upstream {
     const char *url, *kind, *model;
     const char *key_file, *key_env;
     const char *key;                    /* what those two led to; "": none. Never shown. */
-    uint64_t connect_ms, first_byte_ms, stall_ms;
+    const char *extra;
+    uint64_t connect_ms, first_byte_ms, stall_ms, retries;
     bool insecure;
 };
 

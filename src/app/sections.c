@@ -67,6 +67,11 @@ static const struct option upstream_rows[] = {
     {.name = "stall-timeout", .type = OPTION_TIME, .offset = OF_UPSTREAM(stall_ms),
      .fallback = "60s", .min = 10, .max = HOUR, .metavar = "TIME",
      .help = "how long an answer that has begun may be silent"},
+    {.name = "retries", .type = OPTION_NUMBER, .offset = OF_UPSTREAM(retries), .fallback = "2",
+     .min = 0, .max = 10, .metavar = "N",
+     .help = "how often it is asked again before it answers, where a model has no other upstream"},
+    {.name = "extra", .type = OPTION_TEXT, .offset = OF_UPSTREAM(extra), .fallback = "",
+     .metavar = "JSON", .help = "openai: an object whose members are added to each request"},
     {.name = "insecure", .type = OPTION_BOOL, .offset = OF_UPSTREAM(insecure), .fallback = "no",
      .help = "reach it beyond this machine without TLS, or with a certificate nobody vouches for"},
 };
@@ -285,6 +290,10 @@ static bool model_settle(const struct config *config, const struct config_model 
     }
     if (strcmp(model->backend, "mlx") == 0 && !model->path[0]) {
         return err_set(err, ERR_USAGE, "%s: backend = mlx needs a path: an MLX folder", where);
+    }
+    if (model->upstreams.n > CONFIG_MEMBERS_MAX || model->fallbacks.n > CONFIG_MEMBERS_MAX) {
+        return err_set(err, ERR_USAGE, "%s: more than %d %s", where, CONFIG_MEMBERS_MAX,
+                       model->upstreams.n > CONFIG_MEMBERS_MAX ? "upstreams" : "fallbacks");
     }
     for (size_t i = 0; i < model->upstreams.n; i++) {
         struct str name = model->upstreams.items[i];

@@ -394,6 +394,11 @@ static void sections_are_told_by_their_place(void **state)
         n += (size_t)sprintf(many + n, "[model m%d]\n", i);
     }
     assert_refused(f, many, NULL, NULL, "test.conf line 65: more than 64 sections [model NAME]");
+    n = (size_t)sprintf(many, "[model a]\nfallback = b");
+    for (int i = 1; i <= CONFIG_MEMBERS_MAX; i++) {
+        n += (size_t)sprintf(many + n, ",b%d", i);
+    }
+    assert_refused(f, many, NULL, NULL, "test.conf line 1: [model a]: more than 32 fallbacks");
     free(many);
 }
 

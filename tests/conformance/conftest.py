@@ -32,7 +32,8 @@ class Server:
         environment["PENSIEVE_MODELS_DIR"] = "/nonexistent"  # nor models
         environment["PENSIEVE_CACHE_DISK_MAX"] = "0"  # nor pages of a server before it
         environment.update(env or {})
-        command = [str(BINARY), "serve", "--model", str(model), "--port", str(port), *map(str, flags)]
+        chosen = ["--model", str(model)] if model else []  # None: the configuration file has it
+        command = [str(BINARY), "serve", *chosen, "--port", str(port), *map(str, flags)]
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             env=environment,
