@@ -220,21 +220,33 @@ bool section_set(struct config_section *section, struct arena *arena,
     return true;
 }
 
+static struct str behind_scheme(struct str url)
+{
+    static const struct str schemes[] = {{"http://", 7}, {"https://", 8}};
+    for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
+        if (str_starts(url, schemes[i])) {
+            return (struct str){url.s + schemes[i].n, url.n - schemes[i].n};
+        }
+    }
+    return (struct str){0};
+}
+
+/* No user and password in it: its host's name stands in logs and answers. */
 static bool is_url(const char *text)
 {
-    for (const char *c = text; *c; c++) {
-        if (*c <= ' ' || *c > '~') {
+    struct str rest = behind_scheme(str_of(text));
+    for (size_t i = 0; i < rest.n; i++) {
+        if (rest.s[i] <= ' ' || rest.s[i] > '~' || rest.s[i] == '@') {
             return false;
         }
     }
-    return str_starts(str_of(text), STR("http://")) || str_starts(str_of(text), STR("https://"));
+    return rest.n > 0 && rest.s[0] != '/';
 }
 
 /* "http://10.0.0.5:8000/x" -> "10.0.0.5:8000" */
 static struct str host_of(struct str url)
 {
-    const char *from = memmem(url.s, url.n, "://", 3);
-    struct str rest = {from + 3, url.n - (size_t)(from + 3 - url.s)};
+    struct str rest = behind_scheme(url);
     return config_cut(&rest, '/');
 }
 
@@ -262,8 +274,8 @@ static bool upstream_settle(struct config_upstream *upstream, struct err *err)
 {
     const char *where = upstream->section.where;
     if (!is_url(upstream->url)) {
-        return err_set(err, ERR_USAGE, "%s: url: \"%.60s\" does not begin with http:// or https://",
-                       where, upstream->url);
+        return err_set(err, ERR_USAGE, "%s: url: not of the form http://HOST:PORT or https://HOST, "
+                       "without spaces and without a user's name or key", where);
     }
     if (upstream->key_file[0] && upstream->key_env[0]) {
         return err_set(err, ERR_USAGE, "%s: key-file and key-env: one key has one place", where);

@@ -338,6 +338,9 @@ static void sections_hold_models_and_upstreams(void **state)
     assert_int_equal(f->config.models.n, 1);
 }
 
+#define NOT_A_URL "test.conf line 1: [upstream a]: url: not of the form http://HOST:PORT or https://HOST, " \
+                  "without spaces and without a user's name or key"
+
 static void sections_are_told_by_their_place(void **state)
 {
     struct fixture *f = *state;
@@ -374,10 +377,12 @@ static void sections_are_told_by_their_place(void **state)
          "test.conf line 1: [model a]: fallback: its fallbacks lead back to it"},
         {"[model x]\nfallback=a\n[model a]\nfallback = b\n[model b]\nfallback = c, a\n",
          "test.conf line 3: [model a]: fallback: its fallbacks lead back to it"},
-        {"[upstream a]\n", "test.conf line 1: [upstream a]: url: \"\" does not begin with http:// or "
-                           "https://"},
-        {"[upstream a]\nurl = ftp://b\n", "test.conf line 1: [upstream a]: url: \"ftp://b\" does not "
-                                         "begin with http:// or https://"},
+        {"[upstream a]\n", NOT_A_URL},
+        {"[upstream a]\nurl = ftp://b\n", NOT_A_URL},
+        {"[upstream a]\nurl = http:///v1\n", NOT_A_URL},
+        {"[upstream a]\nurl = https://me:secret@b\n", NOT_A_URL},
+        {"[model a]\nbackend = upstream\nupstream = http://me@b\n",
+         "test.conf line 1: [model a]: upstream: there is no section [upstream http://me@b]"},
         {"[upstream a]\nurl = http://b\nkey-env = NONE\n",
          "test.conf line 1: [upstream a]: key-env: the environment has no NONE"},
         {"[upstream a]\nurl = http://b\nkey-env = A\nkey-file = B\n",
