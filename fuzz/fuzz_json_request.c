@@ -17,8 +17,29 @@
 
 static void check_blocks(const struct content_block *blocks, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        CHECK(blocks[i].type == BLOCK_TEXT && blocks[i].text.n > 0 && utf8_valid(blocks[i].text));
+    for (size_t i = 0; i < n; i++) {
+        const struct content_block *block = &blocks[i];
+        const bool named = block->type == BLOCK_TOOL_USE || block->type == BLOCK_TOOL_REFERENCE;
+        CHECK(utf8_valid(block->text) && utf8_valid(block->name) && utf8_valid(block->signature));
+        CHECK(block->type != BLOCK_REDACTED_THINKING);
+        CHECK(block->type != BLOCK_TEXT || block->text.n > 0);
+        CHECK(block->type != BLOCK_TOOL_USE || (block->id.n && block->text.s[0] == '{'));
+        CHECK(block->type != BLOCK_TOOL_RESULT || block->id.n);
+        CHECK(named == (block->name.n > 0));
+        CHECK(!block->content_n || block->type == BLOCK_TOOL_RESULT);
+        check_blocks(block->content, block->content_n);
+    }
+}
+
+static void check_tools(const struct message_request *r)
+{
+    CHECK(r->tools_n <= REQUEST_TOOLS_MAX && r->has_tools == (r->tools_n > 0));
+    for (size_t i = 0; i < r->tools_n; i++)
+        CHECK(r->tools[i].name.n && r->tools[i].schema.n && r->tools[i].schema.s[0] == '{' &&
+              r->tools[i].path && utf8_valid(r->tools[i].description));
+    CHECK(r->tools_n || r->tool_choice.kind == CHOICE_NONE);
+    CHECK(r->tool_choice.kind != CHOICE_TOOL || r->tool_choice.tool < r->tools_n);
+    CHECK(r->thinking.kind != THINKING_ENABLED || r->thinking.budget >= 1024);
 }
 
 static void check_request(const struct message_request *r, const struct request_options *options)
@@ -35,6 +56,7 @@ static void check_request(const struct message_request *r, const struct request_
         CHECK(r->stop_sequences[i].n > 0 &&
               r->stop_sequences[i].n <= REQUEST_STOP_SEQUENCE_BYTES_MAX);
     CHECK(utf8_valid(r->user_id));
+    check_tools(r);
     check_blocks(r->system, r->system_n);
     CHECK(r->messages_n > 0 && r->messages_n <= REQUEST_MESSAGES_MAX);
     for (size_t m = 0; m < r->messages_n; m++) {

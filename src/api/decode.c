@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/utf8.h"
 
@@ -217,6 +218,24 @@ bool take_dictionary(struct decoder *decoder, const struct path *at, yyjson_val 
                      const void *rule, void *out)
 {
     return yyjson_is_obj(value) || decode_fail(decoder, at, "Input should be a valid dictionary");
+}
+
+/* The keys keep the client's order: for a schema, that is the order of the answer's. */
+bool take_json(struct decoder *decoder, const struct path *at, yyjson_val *value, const void *rule,
+               void *out)
+{
+    size_t n = 0;
+
+    if (!take_dictionary(decoder, at, value, NULL, NULL))
+        return false;
+    if (!out)
+        return true;
+    char *text = yyjson_val_write(value, YYJSON_WRITE_NOFLAG, &n);
+    if (!text)
+        return decode_fail(decoder, at, "The value can't be written as JSON text");
+    *(struct str *)out = arena_str(decoder->arena, (struct str){text, n});
+    free(text);
+    return true;
 }
 
 /* An object's members sorted into the rows of its table. */

@@ -6,25 +6,8 @@
 
 #include <math.h>
 
+#include "api/client_tools.h"
 #include "api/request_parts.h"
-
-/* Claude Code's first system block: not meant for the model, and different for every conversation,
- * so that no two would share a prefix. */
-static bool is_billing_line(struct str text)
-{
-    return str_starts(text, STR("x-anthropic-billing-header:"));
-}
-
-static uint32_t seconds_of(struct raw_mark mark)
-{
-    return !mark.given ? 0 : mark.ttl == 1 ? REQUEST_SECONDS_1H : REQUEST_SECONDS_5M;
-}
-
-static struct content_block block_of(const struct raw_block *raw)
-{
-    return (struct content_block){
-        .type = BLOCK_TEXT, .text = raw->text, .cache_seconds = seconds_of(raw->mark)};
-}
 
 /* The top-level cache_control stands for one on the last block. */
 static void place_automatic(const struct raw_request *raw)
@@ -33,49 +16,6 @@ static void place_automatic(const struct raw_request *raw)
 
     if (last && !last->mark.given)
         last->mark = raw->mark;
-}
-
-static void build_system(struct arena *arena, const struct raw_request *raw,
-                         struct message_request *request)
-{
-    const struct raw_block *blocks = raw->system.items;
-    const bool billed = raw->system.n && !blocks[0].kind && is_billing_line(blocks[0].text);
-
-    request->system = arena_array(arena, raw->system.n, sizeof *request->system);
-    for (size_t i = billed; i < raw->system.n; i++)
-        request->system[request->system_n++] = block_of(&blocks[i]);
-}
-
-/* One message for each run of the same role; what is dropped from a history leaves no trace. */
-static void build_messages(struct arena *arena, const struct raw_request *raw,
-                           struct message_request *request)
-{
-    const struct raw_message *messages = raw->messages.items;
-    size_t blocks_n = 0;
-
-    for (size_t m = 0; m < raw->messages.n; m++)
-        blocks_n += messages[m].content.n;
-    struct content_block *next = arena_array(arena, blocks_n, sizeof *next);
-    request->messages = arena_array(arena, raw->messages.n, sizeof *request->messages);
-
-    for (size_t m = 0; m < raw->messages.n; m++) {
-        const struct raw_block *blocks = messages[m].content.items;
-        for (size_t b = 0; b < messages[m].content.n; b++) {
-            const enum role role = (enum role)messages[m].role;
-            struct message *last = request->messages + request->messages_n - 1;
-            if (blocks[b].kind->facts & (DROPPED | HOSTED)) {
-                if (blocks[b].mark.given && request->messages_n)    /* nearest what is left */
-                    last->blocks[last->blocks_n - 1].cache_seconds = seconds_of(blocks[b].mark);
-                continue;
-            }
-            if (request->messages_n == 0 || last->role != role) {
-                last = &request->messages[request->messages_n++];
-                *last = (struct message){.role = role, .blocks = next};
-            }
-            *next++ = block_of(&blocks[b]);
-            last->blocks_n++;
-        }
-    }
 }
 
 bool request_beta(const struct request_options *options, const char *beginning)
@@ -97,12 +37,67 @@ static struct answer_format format_of(const struct decoder *decoder, const struc
     };
 }
 
-static const struct message_request *request_build(struct decoder *decoder,
+/* The schema is the client's, or what the contract says of a tool that is named by its type. */
+static void build_tools(struct arena *arena, const struct raw_request *raw,
+                        struct message_request *request)
+{
+    const struct raw_tool *tools = raw->tools.items;
+
+    request->tools = arena_array(arena, raw->tools.n, sizeof *request->tools);
+    for (size_t i = 0; i < raw->tools.n; i++) {
+        const struct raw_tool *tool = &tools[i];
+        const bool typed = tool->kind && tool->kind->facts & TYPED;
+        const struct client_tool *known = typed ? client_tool_find(tool->kind->tag) : NULL;
+        request->tools[i] = (struct tool){
+            .name = tool->name,
+            .description = known ? known->description : tool->description,
+            .schema = known ? known->schema : tool->schema,
+            .path = known ? arena_printf(arena, "tools.%zu.%s", i, known->type).s
+                          : arena_printf(arena, "tools.%zu.custom.input_schema", i).s,
+            .strict = tool->strict,
+            .deferred = tool->deferred,
+            .cache_seconds = request_mark_seconds(tool->mark),
+        };
+    }
+    request->tools_n = raw->tools.n;
+}
+
+static struct tool_choice choice_of(const struct raw_request *raw)
+{
+    const struct raw_tool *tools = raw->tools.items;
+    const struct raw_choice *raw_choice = &raw->tool_choice;
+    struct tool_choice choice = {.kind = raw->tools.n ? CHOICE_AUTO : CHOICE_NONE};
+
+    if (!raw_choice->kind)
+        return choice;
+    choice.kind = (enum choice_kind)raw_choice->kind->facts;
+    choice.one = raw_choice->one;
+    if (choice.kind == CHOICE_TOOL)
+        while (!str_equal(tools[choice.tool].name, raw_choice->name))   /* it is there */
+            choice.tool++;
+    return choice;
+}
+
+static struct thinking thinking_of(const struct raw_request *raw)
+{
+    const struct raw_thinking *thinking = &raw->thinking;
+
+    if (!thinking->kind)
+        return (struct thinking){.kind = THINKING_OFF};
+    return (struct thinking){
+        .kind = (enum thinking_kind)thinking->kind->facts,
+        .budget = (uint32_t)(thinking->budget < UINT32_MAX ? thinking->budget : UINT32_MAX),
+        .omitted = thinking->display == OMITTED,
+    };
+}
+
+static const struct message_request *request_build(struct decoder *decoder, struct str body,
                                                    const struct raw_request *raw)
 {
     struct message_request *request = arena_alloc(decoder->arena, sizeof *request);
 
     *request = (struct message_request){
+        .body = body,
         .model = raw->model,
         .max_tokens = (uint32_t)raw->max_tokens,
         .stream = raw->stream,
@@ -115,6 +110,8 @@ static const struct message_request *request_build(struct decoder *decoder,
         .top_p = raw->top_p,
         .top_k = raw->top_k,
         .format = format_of(decoder, raw),
+        .tool_choice = choice_of(raw),
+        .thinking = thinking_of(raw),
         .user_id = raw->metadata.user_id,
         .caller = decoder->options->caller,
         .has_tools = raw->tools.n > 0,
@@ -122,8 +119,9 @@ static const struct message_request *request_build(struct decoder *decoder,
         .context_management = raw->context_management,
     };
     place_automatic(raw);
-    build_system(decoder->arena, raw, request);
-    build_messages(decoder->arena, raw, request);
+    build_tools(decoder->arena, raw, request);
+    request_build_system(decoder->arena, raw, request);
+    request_build_messages(decoder->arena, raw, request);
     if (request->messages_n == 0) {
         decode_fail(decoder, NULL, "messages: at least one message with content is required");
         return NULL;
@@ -147,8 +145,9 @@ const struct message_request *request_decode(struct arena *arena, struct str bod
         err_set(err, ERR_THREAD, "thread: message threads are not available on this server");
         return NULL;
     }
-    if (!request_check_messages(&decoder, &raw) || !request_check_options(&decoder, &raw) ||
-        !request_check_cache(&decoder, &raw) || !request_check_offered(&decoder, &raw))
+    if (!request_check_messages(&decoder, &raw) || !request_check_pairs(&decoder, &raw) ||
+        !request_check_options(&decoder, &raw) || !request_check_cache(&decoder, &raw) ||
+        !request_check_offered(&decoder, &raw))
         return NULL;
-    return request_build(&decoder, &raw);
+    return request_build(&decoder, body, &raw);
 }

@@ -21,6 +21,7 @@ enum {
     REQUEST_STOP_SEQUENCE_BYTES_MAX = 4096,
     REQUEST_MODEL_CHARS_MAX = 256,
     REQUEST_MAX_TOKENS_MAX = INT32_MAX,
+    REQUEST_BLOCKS_MAX = 100000,        /* in one message, or one result of a tool */
     REQUEST_TOOLS_MAX = 10000,
     REQUEST_USER_ID_CHARS_MAX = 256,
     REQUEST_MARKS_MAX = 4,              /* blocks with cache_control */

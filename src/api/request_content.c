@@ -1,7 +1,7 @@
 /* request_content.c - messages, system and their content blocks: the shape of each.
  *
  * One row of `blocks` is all that is known of a kind of block: its fields, who may send it, what
- * becomes of it. To support a kind, take REFUSED from its row and give request_rules.c its text. */
+ * becomes of it. To support a kind, take REFUSED from its row and give request_blocks.c its text. */
 #include "api/request_parts.h"
 
 enum { DOCUMENT_TITLE_CHARS_MAX = 500 };
@@ -129,9 +129,9 @@ static const struct field plain_text_fields[] = {
 };
 static const struct shape plain_text = {TABLE(plain_text_fields), false, check_text};
 static const struct list_rule plain_text_list = {take_object, &plain_text,
-                                                 sizeof(struct raw_block), 0, 0};
+                                                 sizeof(struct raw_block), 0, REQUEST_BLOCKS_MAX};
 static const struct list_rule search_text_list = {take_object, &plain_text,
-                                                  sizeof(struct raw_block), 1, 0};
+                                                  sizeof(struct raw_block), 1, REQUEST_BLOCKS_MAX};
 
 /* ---- sources of images and documents ---- */
 
@@ -149,7 +149,7 @@ static const struct field pdf_base64[] = {
 };
 static const struct field plain_source[] = {
     {"media_type", take_enum, plain_types, REQUIRED, 0},
-    {"data", take_string, NULL, REQUIRED, 0},
+    {"data", take_string, NULL, REQUIRED, INTO(struct raw_source, content.text)},
 };
 static const struct field url_source[] = {{"url", take_string, NULL, REQUIRED, 0}};
 static const struct field file_source[] = {{"file_id", take_string, NULL, REQUIRED, 0}};
@@ -174,38 +174,47 @@ static const struct field image_fields[] = {
 static bool take_string_or_list(struct decoder *decoder, const struct path *at, yyjson_val *value,
                                 const void *rule, void *out)
 {
-    return yyjson_is_str(value) || take_list(decoder, at, value, rule, NULL);
+    struct raw_content *content = out;
+
+    if (!yyjson_is_str(value))
+        return take_list(decoder, at, value, rule, &content->blocks);
+    content->text = json_str(value);
+    return true;
 }
 
 static const struct variant custom_chunks[] = {
-    {"text", {TABLE(text_fields), false, check_text}, 0},
-    {"image", {TABLE(image_fields), false, NULL}, 0},
+    {"text", {TABLE(text_fields), false, check_text}, TEXT},
+    {"image", {TABLE(image_fields), false, NULL}, REFUSED},
 };
-static const struct tagged_union custom_chunk = {TABLE(custom_chunks), 0};
+static const struct tagged_union custom_chunk = {TABLE(custom_chunks),
+                                                 INTO(struct raw_block, kind)};
 static const struct list_rule custom_chunk_list = {take_union, &custom_chunk,
-                                                   sizeof(struct raw_block), 0, 0};
+                                                   sizeof(struct raw_block), 0, REQUEST_BLOCKS_MAX};
 static const struct field custom_source[] = {
-    {"content", take_string_or_list, &custom_chunk_list, REQUIRED, 0}};
+    {"content", take_string_or_list, &custom_chunk_list, REQUIRED,
+     INTO(struct raw_source, content)}};
 static const struct variant document_sources[] = {
-    {"base64", {TABLE(pdf_base64), false, NULL}, 0},
+    {"base64", {TABLE(pdf_base64), false, NULL}, REFUSED},
     {"text", {TABLE(plain_source), false, NULL}, 0},
     {"content", {TABLE(custom_source), false, NULL}, 0},
-    {"url", {TABLE(url_source), false, NULL}, 0},
-    {"file", {TABLE(file_source), false, NULL}, 0},
+    {"url", {TABLE(url_source), false, NULL}, REFUSED},
+    {"file", {TABLE(file_source), false, NULL}, REFUSED},
 };
-static const struct tagged_union document_source = {TABLE(document_sources), 0};
+static const struct tagged_union document_source = {TABLE(document_sources),
+                                                    INTO(struct raw_source, kind)};
 static const struct string_rule document_title = {0, DOCUMENT_TITLE_CHARS_MAX, false};
 static const struct field document_fields[] = {
-    {"source", take_union, &document_source, REQUIRED, 0},
-    {"title", take_string, &document_title, NULLABLE, 0},
-    {"context", take_string, NULL, NULLABLE, 0},
+    {"source", take_union, &document_source, REQUIRED, INTO(struct raw_block, source)},
+    {"title", take_string, &document_title, NULLABLE, INTO(struct raw_block, name)},
+    {"context", take_string, NULL, NULLABLE, INTO(struct raw_block, note)},
     {"citations", take_object, &citations_switch, NULLABLE, 0},
     {"cache_control", take_cache_control, NULL, NULLABLE, INTO(struct raw_block, mark)},
 };
 static const struct field search_result_fields[] = {
-    {"source", take_string, NULL, REQUIRED, 0},
-    {"title", take_string, NULL, REQUIRED, 0},
-    {"content", take_list, &search_text_list, REQUIRED, 0},
+    {"source", take_string, NULL, REQUIRED, INTO(struct raw_block, note)},
+    {"title", take_string, NULL, REQUIRED, INTO(struct raw_block, name)},
+    {"content", take_list, &search_text_list, REQUIRED,
+     INTO(struct raw_block, source.content.blocks)},
     {"citations", take_object, &citations_switch, NULLABLE, 0},
     {"cache_control", take_cache_control, NULL, NULLABLE, INTO(struct raw_block, mark)},
 };
@@ -213,15 +222,15 @@ static const struct field search_result_fields[] = {
 /* ---- tool calls and their results ---- */
 
 static const struct field tool_use_fields[] = {
-    {"id", take_string, &identifier, REQUIRED, 0},
-    {"name", take_string, &some_text, REQUIRED, 0},
-    {"input", take_dictionary, NULL, REQUIRED, 0},
+    {"id", take_string, &identifier, REQUIRED, INTO(struct raw_block, id)},
+    {"name", take_string, &some_text, REQUIRED, INTO(struct raw_block, name)},
+    {"input", take_json, NULL, REQUIRED, INTO(struct raw_block, text)},
     {"caller", take_dictionary, NULL, 0, 0},
     {"toolset_name", take_string, NULL, NULLABLE, 0},
     {"cache_control", take_cache_control, NULL, NULLABLE, INTO(struct raw_block, mark)},
 };
 static const struct field tool_reference_fields[] = {
-    {"tool_name", take_string, &some_text, REQUIRED, 0},
+    {"tool_name", take_string, &some_text, REQUIRED, INTO(struct raw_block, name)},
     {"cache_control", take_cache_control, NULL, NULLABLE, INTO(struct raw_block, mark)},
 };
 
@@ -236,20 +245,21 @@ static bool check_result_text(struct decoder *decoder, const struct path *at, vo
 }
 
 static const struct variant result_blocks[] = {
-    {"text", {TABLE(text_fields), false, check_result_text}, 0},
-    {"image", {TABLE(image_fields), false, NULL}, 0},
-    {"search_result", {TABLE(search_result_fields), false, NULL}, 0},
-    {"document", {TABLE(document_fields), false, NULL}, 0},
-    {"tool_reference", {TABLE(tool_reference_fields), false, NULL}, 0},
-    {"browser_state", {NULL, 0, true, NULL}, 0},
+    {"text", {TABLE(text_fields), false, check_result_text}, TEXT},
+    {"image", {TABLE(image_fields), false, NULL}, REFUSED},
+    {"search_result", {TABLE(search_result_fields), false, NULL}, SOURCE},
+    {"document", {TABLE(document_fields), false, NULL}, SOURCE},
+    {"tool_reference", {TABLE(tool_reference_fields), false, NULL}, REFERENCE},
+    {"browser_state", {NULL, 0, true, NULL}, REFUSED},
 };
-static const struct tagged_union result_block = {TABLE(result_blocks), 0};
+static const struct tagged_union result_block = {TABLE(result_blocks),
+                                                 INTO(struct raw_block, kind)};
 static const struct list_rule result_list = {take_union, &result_block, sizeof(struct raw_block), 0,
-                                             0};
+                                             REQUEST_BLOCKS_MAX};
 static const struct field tool_result_fields[] = {
-    {"tool_use_id", take_string, &identifier, REQUIRED, 0},
-    {"content", take_string_or_list, &result_list, 0, 0},
-    {"is_error", take_bool, NULL, 0, 0},
+    {"tool_use_id", take_string, &identifier, REQUIRED, INTO(struct raw_block, id)},
+    {"content", take_string_or_list, &result_list, 0, INTO(struct raw_block, source.content)},
+    {"is_error", take_bool, NULL, 0, INTO(struct raw_block, is_error)},
     {"toolset_name", take_string, NULL, NULLABLE, 0},
     {"cache_control", take_cache_control, NULL, NULLABLE, INTO(struct raw_block, mark)},
 };
@@ -257,8 +267,8 @@ static const struct field tool_result_fields[] = {
 /* ---- what else a history may hold ---- */
 
 static const struct field thinking_fields[] = {
-    {"thinking", take_string, NULL, REQUIRED, 0},
-    {"signature", take_string, NULL, REQUIRED, 0},
+    {"thinking", take_string, NULL, REQUIRED, INTO(struct raw_block, text)},
+    {"signature", take_string, NULL, REQUIRED, INTO(struct raw_block, note)},
     {"cache_control", take_extra, NULL, 0, 0},
 };
 static const struct field redacted_fields[] = {
@@ -285,12 +295,12 @@ static const struct variant blocks[] = {
     {"image", {TABLE(image_fields), false, NULL}, BY_USER | REFUSED | CACHEABLE},
     {"document",
      {TABLE(document_fields), false, NULL},
-     BY_USER | BY_ASSISTANT | REFUSED | CACHEABLE | USER_UNDER_V26},
-    {"search_result", {TABLE(search_result_fields), false, NULL}, BY_USER | REFUSED | CACHEABLE},
-    {"thinking", {TABLE(thinking_fields), false, NULL}, BY_ASSISTANT | DROPPED},
+     BY_USER | BY_ASSISTANT | SOURCE | CACHEABLE | USER_UNDER_V26},
+    {"search_result", {TABLE(search_result_fields), false, NULL}, BY_USER | SOURCE | CACHEABLE},
+    {"thinking", {TABLE(thinking_fields), false, NULL}, BY_ASSISTANT | THOUGHT},
     {"redacted_thinking", {TABLE(redacted_fields), false, NULL}, BY_ASSISTANT | DROPPED},
-    {"tool_use", {TABLE(tool_use_fields), false, NULL}, BY_ASSISTANT | REFUSED | CACHEABLE},
-    {"tool_result", {TABLE(tool_result_fields), false, NULL}, BY_USER | REFUSED | CACHEABLE},
+    {"tool_use", {TABLE(tool_use_fields), false, NULL}, BY_ASSISTANT | CALL | CACHEABLE},
+    {"tool_result", {TABLE(tool_result_fields), false, NULL}, BY_USER | RESULT | CACHEABLE},
     {"server_tool_use", HOSTED_SHAPE, BY_ASSISTANT | HOSTED},
     {"web_search_tool_result", HOSTED_SHAPE, BY_ASSISTANT | HOSTED},
     {"web_fetch_tool_result", HOSTED_SHAPE, BY_ASSISTANT | HOSTED},
@@ -307,7 +317,8 @@ static const struct variant blocks[] = {
     {"tool_removal", OPEN, BY_SYSTEM | REFUSED},
 };
 static const struct tagged_union block = {TABLE(blocks), INTO(struct raw_block, kind)};
-static const struct list_rule block_list = {take_union, &block, sizeof(struct raw_block), 0, 0};
+static const struct list_rule block_list = {take_union, &block, sizeof(struct raw_block), 0,
+                                            REQUEST_BLOCKS_MAX};
 
 /* ---- content, messages, system ---- */
 

@@ -1,8 +1,6 @@
 /* request_fields.c - the top level of the body: one row a field, in the order of the prompt. */
 #include "api/request_parts.h"
 
-#include <stdlib.h>
-
 /* The result of an object of which only its presence counts. */
 static bool note_given(struct decoder *decoder, const struct path *at, void *out)
 {
@@ -15,18 +13,19 @@ static bool note_given(struct decoder *decoder, const struct path *at, void *out
 enum { THINKING_BUDGET_MIN = 1024, TASK_BUDGET_MIN = 1 };
 
 static const struct int_rule thinking_budget = {THINKING_BUDGET_MIN, INT64_MAX};
-static const char *const displays[] = {"summarized", "omitted", "updates", NULL};
+static const char *const displays[] = {
+    [SUMMARIZED] = "summarized", [OMITTED] = "omitted", [UPDATES] = "updates", NULL};
 static const char *const mismatches[] = {"error", "drop_block", NULL};
 static const struct field binding_fields[] = {
     {"prefix_mismatch_behavior", take_enum, mismatches, 0, 0}};
 static const struct shape binding = {TABLE(binding_fields), false, NULL};
 static const struct field enabled_fields[] = {
     {"budget_tokens", take_int, &thinking_budget, REQUIRED, INTO(struct raw_thinking, budget)},
-    {"display", take_enum, displays, NULLABLE, 0},
+    {"display", take_enum, displays, NULLABLE, INTO(struct raw_thinking, display)},
     {"block_binding", take_object, &binding, NULLABLE, 0},
 };
 static const struct field adaptive_fields[] = {
-    {"display", take_enum, displays, NULLABLE, 0},
+    {"display", take_enum, displays, NULLABLE, INTO(struct raw_thinking, display)},
     {"block_binding", take_object, &binding, NULLABLE, 0},
 };
 static const struct field off_fields[] = {{"display", take_extra, NULL, 0, 0}};
@@ -46,25 +45,9 @@ static const char *const efforts[] = {"low", "medium", "high", "xhigh", "max", N
 static const struct int_rule some = {TASK_BUDGET_MIN, INT64_MAX};
 static const struct int_rule count = {0, INT64_MAX};
 
-/* The schema's text, with its keys in the client's order: that is the order of the answer's. */
-static bool take_schema(struct decoder *decoder, const struct path *at, yyjson_val *value,
-                        const void *rule, void *out)
-{
-    size_t n = 0;
-
-    if (!take_dictionary(decoder, at, value, NULL, NULL))
-        return false;
-    char *text = yyjson_val_write(value, YYJSON_WRITE_NOFLAG, &n);
-    if (!text)
-        return decode_fail(decoder, at, "JSON schema is invalid: it can't be written as text");
-    *(struct str *)out = arena_str(decoder->arena, (struct str){text, n});
-    free(text);
-    return true;
-}
-
 static const struct field format_fields[] = {
     {"type", take_enum, schema_type, REQUIRED, 0},
-    {"schema", take_schema, NULL, REQUIRED, INTO(struct raw_format, schema)},
+    {"schema", take_json, NULL, REQUIRED, INTO(struct raw_format, schema)},
 };
 static const struct shape format = {TABLE(format_fields), false, NULL};
 

@@ -1,8 +1,8 @@
 /* request_parts.h - the body as the client wrote it, between its shape and its meaning.
  *
  * request_fields.c takes the top level, request_content.c messages and blocks, request_tools.c
- * tools; request_rules.c then checks what no single value shows, and request.c makes the struct
- * message_request of it. */
+ * tools; request_rules.c and request_pairs.c then check what no single value shows, and request.c
+ * and request_blocks.c make the struct message_request of it. */
 #ifndef PENSIEVE_API_REQUEST_PARTS_H
 #define PENSIEVE_API_REQUEST_PARTS_H
 
@@ -19,7 +19,13 @@ enum block_facts {
     REFUSED = 32,               /* known, but not supported by this server yet */
     CACHEABLE = 64,
     USER_UNDER_V26 = 128,       /* V26 takes the assistant's right away */
+    /* What it is to the model: */
     TEXT = 256,
+    THOUGHT = 512,
+    CALL = 1024,
+    RESULT = 2048,              /* of a call */
+    SOURCE = 4096,              /* a document or search result: text with a head */
+    REFERENCE = 8192,           /* to a deferred tool */
 };
 
 struct raw_mark {
@@ -27,11 +33,28 @@ struct raw_mark {
     int ttl;                    /* 0: 5m, 1: 1h */
 };
 
+/* What may be a string or a list of blocks. */
+struct raw_content {
+    struct str text;            /* n == 0: empty, or a list */
+    struct list blocks;         /* of struct raw_block */
+};
+
+struct raw_source {
+    const struct variant *kind; /* of a document's source; NULL: not a document */
+    struct raw_content content;
+};
+
 struct raw_block {
-    const struct variant *kind; /* NULL in a `system` list: text */
-    struct str text;
+    const struct variant *kind; /* NULL where only text may stand */
+    struct str text;            /* TEXT, THOUGHT; CALL: the input, JSON text */
+    struct str id;              /* CALL; RESULT: of its call */
+    struct str name;            /* CALL, REFERENCE: of the tool; SOURCE: its title */
+    struct str note;            /* THOUGHT: the signature; SOURCE: what a document's context says,
+                                 * where a search result is from */
+    struct raw_source source;   /* RESULT, SOURCE: what is in it */
     struct raw_mark mark;
     bool cited;                 /* holds citations */
+    bool is_error;              /* RESULT */
 };
 
 struct raw_message {
@@ -40,20 +63,32 @@ struct raw_message {
     bool clear_at, output_config;
 };
 
+enum tool_facts {
+    TYPED = 1,                  /* client_tools.h has its description and schema */
+    SEES = 2,                   /* its results are images */
+};
+
 struct raw_tool {
+    const struct variant *kind; /* NULL: custom, without `type` */
     struct str name;            /* n == 0: a toolset has none */
+    struct str description;
+    struct str schema;          /* JSON text; n == 0: a typed tool brings its own */
     struct raw_mark mark;
-    bool deferred;
+    bool strict, deferred;
 };
 
 struct raw_choice {
     const struct variant *kind; /* NULL: not given; facts: enum choice_kind */
     struct str name;
+    bool one;                   /* disable_parallel_tool_use */
 };
+
+enum thinking_display { SUMMARIZED, OMITTED, UPDATES };
 
 struct raw_thinking {
     const struct variant *kind; /* NULL: not given; facts: enum thinking_kind */
     int64_t budget;
+    int display;                /* enum thinking_display */
 };
 
 struct raw_metadata {
@@ -100,11 +135,22 @@ take_fn take_tool_choice;       /* -> struct raw_choice */
 
 /* The rules that no single value shows. */
 bool request_check_messages(struct decoder *decoder, const struct raw_request *raw);
+/* Each call of a tool has its result in the next turn, and each result its call before it. */
+bool request_check_pairs(struct decoder *decoder, const struct raw_request *raw);
+/* Whether the conversation ends in results: the model goes on with what it called tools for. */
+bool request_has_results(const struct raw_request *raw);
 bool request_check_cache(struct decoder *decoder, const struct raw_request *raw);
 /* Where the automatic breakpoint goes: the last block that can carry one. NULL: nowhere. */
 struct raw_block *request_last_cacheable(const struct raw_request *raw);
 bool request_check_options(struct decoder *decoder, const struct raw_request *raw);
 /* What is legal, but not offered by this server yet. */
 bool request_check_offered(struct decoder *decoder, const struct raw_request *raw);
+
+/* The blocks of a `system` list, and the messages: merged, and without what is dropped. */
+void request_build_system(struct arena *arena, const struct raw_request *raw,
+                          struct message_request *request);
+void request_build_messages(struct arena *arena, const struct raw_request *raw,
+                            struct message_request *request);
+uint32_t request_mark_seconds(struct raw_mark mark);
 
 #endif

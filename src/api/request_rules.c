@@ -10,6 +10,8 @@
 
 enum { NAME_SHOWN_BYTES = 64 };
 
+static const double TOP_P_WITH_THINKING = 0.95;
+
 static bool is_blank(struct str s)
 {
     uint32_t c;
@@ -131,7 +133,7 @@ static const struct raw_block *prefill_of(const struct raw_request *raw)
     for (size_t m = raw->messages.n; m-- > 0 && messages[m].role == ROLE_ASSISTANT;) {
         const struct raw_block *blocks = messages[m].content.items;
         for (size_t b = messages[m].content.n; b-- > 0;)
-            if (!(blocks[b].kind->facts & (DROPPED | HOSTED)))
+            if (!(blocks[b].kind->facts & (DROPPED | HOSTED | THOUGHT)))
                 return &blocks[b];
     }
     return NULL;
@@ -208,10 +210,7 @@ bool request_check_cache(struct decoder *decoder, const struct raw_request *raw)
 
 static int compare_names(const void *a, const void *b)
 {
-    const struct str *x = a, *y = b;
-    const int order = memcmp(x->s, y->s, x->n < y->n ? x->n : y->n);
-
-    return order ? order : (x->n > y->n) - (x->n < y->n);
+    return str_compare(*(const struct str *)a, *(const struct str *)b);
 }
 
 static bool check_tools(struct decoder *decoder, const struct raw_request *raw)
@@ -220,16 +219,21 @@ static bool check_tools(struct decoder *decoder, const struct raw_request *raw)
     struct str *names = arena_array(decoder->arena, raw->tools.n, sizeof *names);
     const struct raw_choice *choice = &raw->tool_choice;
     bool found = false;
-    size_t n = 0;
+    size_t n = 0, deferred = 0;
 
-    for (size_t i = 0; i < raw->tools.n; i++)
+    for (size_t i = 0; i < raw->tools.n; i++) {
         if (tools[i].name.n)
             names[n++] = tools[i].name;
+        deferred += tools[i].deferred;
+    }
     if (n)
         qsort(names, n, sizeof *names, compare_names);
     for (size_t i = 1; i < n; i++)
         if (str_equal(names[i - 1], names[i]))
             return decode_fail(decoder, NULL, "tools: Tool names must be unique.");
+    if (n && deferred == n)
+        return decode_fail(decoder, NULL, "All tools have defer_loading set. At least one tool "
+                                          "must be non-deferred.");
     if (!choice->kind)
         return true;
     if (raw->tools.n == 0)
@@ -253,16 +257,63 @@ static bool thinks(const struct raw_request *raw, enum thinking_kind kind)
     return raw->thinking.kind && raw->thinking.kind->facts == kind;
 }
 
+/* The hosted rules; here a model thinks at any temperature. */
+static bool check_thinking_sampling(struct decoder *decoder, const struct raw_request *raw)
+{
+    if (raw->temperature < 1)
+        return decode_fail(decoder, NULL,
+                           "`temperature` may only be set to 1 when thinking is enabled");
+    if (raw->top_k >= 0)
+        return decode_fail(decoder, NULL, "`top_k` must be unset when thinking is enabled");
+    return !(raw->top_p < TOP_P_WITH_THINKING) ||
+           decode_fail(decoder, NULL, "`top_p` must be greater than or equal to 0.95 or unset when "
+                                      "thinking is enabled");
+}
+
+/* Hosted too: between a call and its result a thinking model goes on with its thought, so it must be
+ * there. Here not every model thinks, nor before every call. */
+static bool check_thinking_loop(struct decoder *decoder, const struct raw_request *raw)
+{
+    const struct raw_message *messages = raw->messages.items;
+    size_t m = raw->messages.n;
+
+    while (m > 0 && messages[m - 1].role != ROLE_ASSISTANT)
+        m--;
+    while (m > 1 && messages[m - 2].role == ROLE_ASSISTANT)
+        m--;
+    if (m == 0 || messages[m - 1].content.n == 0 || !request_has_results(raw))
+        return true;
+    const struct raw_block *first = messages[m - 1].content.items;
+    return first->kind->facts & THOUGHT || str_is(str_of(first->kind->tag), "redacted_thinking") ||
+           decode_fail(decoder, NULL,
+                       "messages.%zu.content.0.type: Expected `thinking` or `redacted_thinking`, but "
+                       "found `%s`. When `thinking` is enabled, a final `assistant` message must start "
+                       "with a thinking block.",
+                       m - 1, first->kind->tag);
+}
+
 static bool check_thinking(struct decoder *decoder, const struct raw_request *raw)
 {
-    if (!thinks(raw, THINKING_ENABLED))
+    const struct request_options *options = decoder->options;
+    const bool enabled = thinks(raw, THINKING_ENABLED);
+
+    if (options->strict && (enabled || thinks(raw, THINKING_ADAPTIVE)) &&
+        !check_thinking_sampling(decoder, raw))
+        return false;
+    if (!enabled)
         return true;
-    if (!decoder->options->count_tokens && raw->thinking.budget >= raw->max_tokens)
+    if (!options->count_tokens && raw->thinking.budget >= raw->max_tokens &&
+        !request_beta(options, "interleaved-thinking-"))
         return decode_fail(decoder, NULL,
                            "`max_tokens` must be greater than `thinking.budget_tokens`");
-    return !forces_tool(raw) ||
-           decode_fail(decoder, NULL,
-                       "Thinking may not be enabled when tool_choice forces tool use.");
+    if (prefill_of(raw))
+        return decode_fail(decoder, NULL,
+                           "messages: an assistant message to continue (prefill) cannot be combined "
+                           "with thinking.type \"enabled\"");
+    if (forces_tool(raw))
+        return decode_fail(decoder, NULL,
+                           "Thinking may not be enabled when tool_choice forces tool use.");
+    return !options->strict || check_thinking_loop(decoder, raw);
 }
 
 static bool has_format(const struct raw_request *raw)
@@ -317,18 +368,60 @@ bool request_check_options(struct decoder *decoder, const struct raw_request *ra
 
 /* ---- what is not offered ---- */
 
+static bool refuse(struct decoder *decoder, const struct path *at, const char *what)
+{
+    return decode_fail(decoder, at, "`%s` blocks are not supported by this server yet", what);
+}
+
+/* What a block is, and what it is made of. */
+static bool check_block_offered(struct decoder *decoder, const struct path *at,
+                                const struct raw_block *block)
+{
+    const struct raw_source *source = &block->source;
+    const struct raw_block *inside = source->content.blocks.items;
+
+    if (block->kind && block->kind->facts & REFUSED)
+        return refuse(decoder, at, block->kind->tag);
+    const struct path there = path_key(at, STR("source"));
+    if (source->kind && source->kind->facts & REFUSED)
+        return decode_fail(decoder, &there, "a document's source can be 'text' or 'content'; '%s' is "
+                                            "not supported by this server yet",
+                           source->kind->tag);
+    const struct path list = path_key(source->kind ? &there : at, STR("content"));
+    for (size_t i = 0; i < source->content.blocks.n; i++) {
+        const struct path here = path_index(&list, i);
+        if (!check_block_offered(decoder, &here, &inside[i]))
+            return false;
+    }
+    return true;
+}
+
+static bool check_tools_offered(struct decoder *decoder, const struct raw_request *raw)
+{
+    const struct raw_tool *tools = raw->tools.items;
+
+    for (size_t i = 0; i < raw->tools.n; i++)
+        if (tools[i].kind && tools[i].kind->facts & SEES)
+            return decode_fail(decoder, NULL, "tools.%zu: tool type '%s' is not available on this "
+                                              "server: it needs a model that sees images",
+                               i, tools[i].kind->tag);
+    return true;
+}
+
 static bool check_messages_offered(struct decoder *decoder, const struct raw_request *raw)
 {
     const struct raw_message *messages = raw->messages.items;
+    const struct path list = path_key(NULL, STR("messages"));
 
     for (size_t m = 0; m < raw->messages.n; m++) {
         const struct raw_block *blocks = messages[m].content.items;
-        for (size_t b = 0; b < messages[m].content.n; b++)
-            if (blocks[b].kind->facts & REFUSED)
-                return decode_fail(decoder, NULL,
-                                   "messages.%zu.content.%zu: `%s` blocks are not supported by "
-                                   "this server yet",
-                                   m, b, blocks[b].kind->tag);
+        const struct path message = path_index(&list, m);
+        const struct path content = path_key(&message, STR("content"));
+        for (size_t b = 0; b < messages[m].content.n; b++) {
+            const struct path here = path_index(&content, b);
+            if (!check_block_offered(decoder, &here, &blocks[b]))
+                return false;
+        }
         if (messages[m].clear_at || messages[m].output_config)
             return decode_fail(decoder, NULL, "messages.%zu.%s: not supported by this server yet",
                                m, messages[m].clear_at ? "clear_at" : "output_config");
@@ -348,14 +441,10 @@ bool request_check_offered(struct decoder *decoder, const struct raw_request *ra
         {raw->fallback_credit_token, "fallback_credit_token: not available on this server"},
         {raw->billing_policy, "billing_policy: not available on this server"},
         {raw->compaction, "compaction: not supported by this server yet"},
-        {raw->tools.n > 0, "tools: tools are not supported by this server yet"},
-        {thinks(raw, THINKING_ENABLED),
-         "\"thinking.type.enabled\" is not supported for this model. "
-         "Leave `thinking` out, or use \"adaptive\" or \"disabled\"."},
     };
 
     for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)
         if (refusals[i].asked)
             return decode_fail(decoder, NULL, "%s", refusals[i].text);
-    return check_messages_offered(decoder, raw);
+    return check_tools_offered(decoder, raw) && check_messages_offered(decoder, raw);
 }

@@ -14,11 +14,27 @@ static const struct int_rule count = {0, INT64_MAX};
 static const struct list_rule strings = {take_string, NULL, 0, 0, 0};
 static const struct list_rule dictionaries = {take_dictionary, NULL, 0, 0, 0};
 
+/* Code in a hosted sandbox may call a tool too; here the model alone does. */
+static bool take_callers(struct decoder *decoder, const struct path *at, yyjson_val *value,
+                         const void *rule, void *out)
+{
+    bool direct = false;
+    size_t i, n;
+    yyjson_val *caller;
+
+    if (!take_list(decoder, at, value, &strings, NULL))
+        return false;
+    yyjson_arr_foreach(value, i, n, caller)
+        direct |= yyjson_equals_str(caller, "direct");
+    return direct || decode_fail(decoder, at, "only 'direct' callers are available on this server");
+}
+
 #define SWITCHES                                                                                 \
-    {"strict", take_bool, NULL, 0, 0}, {"input_examples", take_list, &dictionaries, 0, 0},       \
+    {"strict", take_bool, NULL, 0, INTO(struct raw_tool, strict)},                               \
+        {"input_examples", take_list, &dictionaries, 0, 0},                                      \
         {"eager_input_streaming", take_bool, NULL, NULLABLE, 0},                                 \
         {"defer_loading", take_bool, NULL, 0, INTO(struct raw_tool, deferred)},                  \
-        {"allowed_callers", take_list, &strings, 0, 0},                                          \
+        {"allowed_callers", take_callers, NULL, 0, 0},                                           \
     {                                                                                            \
         "cache_control", take_cache_control, NULL, NULLABLE, INTO(struct raw_tool, mark)         \
     }
@@ -39,12 +55,19 @@ static const struct field schema_fields[] = {
 };
 static const struct shape schema = {TABLE(schema_fields), true, NULL};
 
-static const struct field custom_fields[] = {
-    {"name", take_string, &tool_name, REQUIRED, INTO(struct raw_tool, name)},
-    {"input_schema", take_object, &schema, REQUIRED, 0},
-    {"description", take_string, NULL, 0, 0},
-    SWITCHES,
-};
+static bool take_schema(struct decoder *decoder, const struct path *at, yyjson_val *value,
+                        const void *rule, void *out)
+{
+    return take_object(decoder, at, value, &schema, NULL) &&
+           take_json(decoder, at, value, NULL, out);
+}
+
+#define CUSTOM                                                                                   \
+    {"name", take_string, &tool_name, REQUIRED, INTO(struct raw_tool, name)},                    \
+        {"input_schema", take_schema, NULL, REQUIRED, INTO(struct raw_tool, schema)},            \
+        {"description", take_string, NULL, 0, INTO(struct raw_tool, description)}, SWITCHES
+
+static const struct field custom_fields[] = {CUSTOM};
 
 /* The tools that clients run themselves, whose name, text and schema the server supplies. */
 static const char *const bash[] = {"bash", NULL};
@@ -93,20 +116,20 @@ static const struct field toolset_fields[] = {
 
 static const struct variant tools[] = {
     {"custom", CLOSED(custom_fields), 0},
-    {"bash_20250124", CLOSED(bash_fields), 0},
-    {"bash_20241022", CLOSED(bash_fields), 0},
-    {"text_editor_20250124", CLOSED(editor_old_fields), 0},
-    {"text_editor_20241022", CLOSED(editor_old_fields), 0},
-    {"text_editor_20250429", CLOSED(editor_fields), 0},
-    {"text_editor_20250728", CLOSED(editor_long_fields), 0},
-    {"memory_20250818", CLOSED(memory_fields), 0},
-    {"computer_20241022", CLOSED(computer_fields), 0},
-    {"computer_20250124", CLOSED(computer_fields), 0},
-    {"computer_20251124", CLOSED(computer_fields), 0},
-    {"computer_toolset_20260801", CLOSED(toolset_fields), 0},
-    {"browser_toolset_20260801", CLOSED(toolset_fields), 0},
+    {"bash_20250124", CLOSED(bash_fields), TYPED},
+    {"bash_20241022", CLOSED(bash_fields), TYPED},
+    {"text_editor_20250124", CLOSED(editor_old_fields), TYPED},
+    {"text_editor_20241022", CLOSED(editor_old_fields), TYPED},
+    {"text_editor_20250429", CLOSED(editor_fields), TYPED},
+    {"text_editor_20250728", CLOSED(editor_long_fields), TYPED},
+    {"memory_20250818", CLOSED(memory_fields), TYPED},
+    {"computer_20241022", CLOSED(computer_fields), SEES},
+    {"computer_20250124", CLOSED(computer_fields), SEES},
+    {"computer_20251124", CLOSED(computer_fields), SEES},
+    {"computer_toolset_20260801", CLOSED(toolset_fields), SEES},
+    {"browser_toolset_20260801", CLOSED(toolset_fields), SEES},
 };
-static const struct tagged_union tool = {TABLE(tools), 0};
+static const struct tagged_union tool = {TABLE(tools), INTO(struct raw_tool, kind)};
 
 static const char *const hosted[] = {"web_search_", "web_fetch_", "code_execution_", "advisor_",
                                      "mcp_toolset", "tool_search_tool_"};
@@ -122,10 +145,7 @@ static bool is_hosted(struct str type)
 /* A custom tool may write "type": null or "type": "custom". */
 static const struct field untyped_fields[] = {
     {"type", take_any, NULL, NULLABLE, 0},
-    {"name", take_string, &tool_name, REQUIRED, INTO(struct raw_tool, name)},
-    {"input_schema", take_object, &schema, REQUIRED, 0},
-    {"description", take_string, NULL, 0, 0},
-    SWITCHES,
+    CUSTOM,
 };
 static const struct shape untyped = CLOSED(untyped_fields);
 
@@ -147,10 +167,10 @@ bool take_tool(struct decoder *decoder, const struct path *at, yyjson_val *value
 }
 
 static const struct field parallel_fields[] = {
-    {"disable_parallel_tool_use", take_bool, NULL, 0, 0}};
+    {"disable_parallel_tool_use", take_bool, NULL, 0, INTO(struct raw_choice, one)}};
 static const struct field named_fields[] = {
     {"name", take_string, NULL, REQUIRED, INTO(struct raw_choice, name)},
-    {"disable_parallel_tool_use", take_bool, NULL, 0, 0},
+    {"disable_parallel_tool_use", take_bool, NULL, 0, INTO(struct raw_choice, one)},
 };
 static const struct variant choices[] = {
     {"auto", {TABLE(parallel_fields), false, NULL}, CHOICE_AUTO},

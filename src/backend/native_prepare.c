@@ -47,10 +47,26 @@ static void prepare(uv_work_t *work)
         constrain(preparation);
 }
 
+/* What the engine's answers can't hold yet. */
+static bool refuse_what_is_missing(const struct message_request *request, struct err *err)
+{
+    if (request->tools_n)
+        return err_set(err, ERR_INVALID, "tools: tools are not supported by this server yet");
+    for (size_t m = 0; m < request->messages_n; m++)
+        for (size_t b = 0; b < request->messages[m].blocks_n; b++)
+            if (request->messages[m].blocks[b].type == BLOCK_TOOL_USE ||
+                request->messages[m].blocks[b].type == BLOCK_TOOL_RESULT)
+                return err_set(err, ERR_INVALID, "messages: `tool_use` and `tool_result` blocks are "
+                               "not supported by this server yet");
+    return true;
+}
+
 bool preparation_start(struct preparation *preparation, struct native *native,
                        const struct message_request *request, bool answers,
                        uv_after_work_cb after, struct err *err)
 {
+    if (!refuse_what_is_missing(request, err))
+        return false;
     *preparation = (struct preparation){
         .native = native, .request = request, .arena = arena_new(PREPARATION_ARENA_BYTES),
         .answers = answers,

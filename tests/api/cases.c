@@ -14,6 +14,15 @@ static const struct {
      "{" MODEL ",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"},"
      "{\"role\":\"assistant\",\"content\":",
      "},{\"role\":\"user\",\"content\":\"more\"}]}"},
+    {"call",
+     "{" MODEL ",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"},"
+     "{\"role\":\"assistant\",\"content\":",
+     "},{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"a\"}]}]}"},
+    {"result",
+     "{" MODEL ",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"},{\"role\":\"assistant\","
+     "\"content\":[{\"type\":\"tool_use\",\"id\":\"a\",\"name\":\"f\",\"input\":{}}]},"
+     "{\"role\":\"user\",\"content\":",
+     "}]}"},
     {"tools", "{" MODEL "," HI ",\"tools\":", "}"},
     {"system", "{" MODEL "," HI ",\"system\":", "}"},
 };

@@ -35,6 +35,18 @@ def text(text, **more):
     return {"type": "text", "text": text, **more}
 
 
+CALL = {"type": "tool_use", "id": "toolu_1", "name": "clock", "input": {}}
+
+
+def result(id="toolu_1", **more):
+    return {"type": "tool_result", "tool_use_id": id, **more}
+
+
+def called(*blocks):
+    """A call of toolu_1, and the turn behind it."""
+    return [*COUNT, {"role": "assistant", "content": [CALL]}, *user(*blocks)]
+
+
 def starts(words):
     return re.compile(re.escape(words))
 
@@ -216,6 +228,37 @@ REFUSED = [
     ("thinking by the user",
      {"messages": user({"type": "thinking", "thinking": "x", "signature": "y"})},
      starts("messages.0.content.0: `thinking` blocks can only be in `assistant` messages")),
+    ("call without a result", {"messages": called(text("x"))},
+     "messages.1: `tool_use` ids were found without `tool_result` blocks immediately after: "
+     "toolu_1. Each `tool_use` block must have a corresponding `tool_result` block in the next "
+     "message."),
+    ("call at the end", {"messages": [*COUNT, {"role": "assistant", "content": [CALL]}]},
+     starts("messages.1: `tool_use` ids were found without `tool_result` blocks immediately after")),
+    ("result behind a text", {"messages": called(text("x"), result())},
+     starts("messages.1: `tool_use` ids were found without `tool_result` blocks immediately after")),
+    ("result without a call", {"messages": called(result(), result("toolu_2"))},
+     starts("messages.2.content.1: unexpected `tool_use_id` found in `tool_result` blocks: "
+            "toolu_2. ")),
+    ("result at the beginning", {"messages": user(result())},
+     starts("messages.0.content.0: unexpected `tool_use_id` found in `tool_result` blocks: ")),
+    ("two results", {"messages": called(result(), result())},
+     "messages.2.content.1: each tool_use must have a single result. Found multiple `tool_result` "
+     "blocks with id: toolu_1"),
+    ("the same id again",
+     {"messages": [*called(result()), {"role": "assistant", "content": [CALL]}, *user(result())]},
+     "messages.3.content.0: `tool_use` ids must be unique"),
+    ("thinking with a prefill",
+     {"thinking": {"type": "enabled", "budget_tokens": 1024}, "max_tokens": 2048,
+      "messages": [*COUNT, {"role": "assistant", "content": "1"}]}, starts("messages: ")),
+    ("thinking with a forced call",
+     {"thinking": {"type": "enabled", "budget_tokens": 1024}, "max_tokens": 2048, "tools": [TOOL],
+      "tool_choice": {"type": "any"}},
+     "Thinking may not be enabled when tool_choice forces tool use."),
+    ("choice of a tool that is not there",
+     {"tools": [TOOL], "tool_choice": {"type": "tool", "name": "watch"}},
+     "Tool 'watch' not found in provided tools"),
+    ("all tools deferred", {"tools": [{**TOOL, "defer_loading": True}]},
+     starts("All tools have defer_loading set.")),
     ("tool name missing", {"tools": [{"input_schema": {"type": "object"}}]},
      "tools.0.custom.name: Field required"),
     ("tool name wrong", {"tools": [{**TOOL, "name": "a b"}]},
@@ -231,13 +274,15 @@ NOT_YET = [
     ("web search", {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
      "tools.0: tool type 'web_search_20250305' is not available on this server"),
     ("tool_choice", {"tool_choice": {"type": "auto"}}, "tool_choice"),
-    ("thinking", {"thinking": {"type": "enabled", "budget_tokens": 1024}, "max_tokens": 2048},
-     '"thinking.type.enabled" is not supported for this model.'),
-    ("image", {"messages": user(PNG)}, "messages.0.content.0"),
-    ("document", {"messages": user({"type": "document", "source": {
-        "type": "text", "media_type": "text/plain", "data": "x"}})}, "messages.0.content.0"),
-    ("search_result", {"messages": user({"type": "search_result", "source": "a", "title": "b",
-                                         "content": [text("c")]})}, "messages.0.content.0"),
+    ("computer", {"tools": [{"type": "computer_20250124", "name": "computer",
+                             "display_width_px": 1, "display_height_px": 1}]},
+     "tools.0: tool type 'computer_20250124' is not available on this server"),
+    ("image", {"messages": user(PNG)}, "messages.0.content.0: `image` blocks are not supported"),
+    ("image in a result", {"messages": called(result(content=[text("x"), PNG]))},
+     "messages.2.content.0.content.1: `image` blocks are not supported"),
+    ("PDF", {"messages": user({"type": "document", "source": {
+        "type": "base64", "media_type": "application/pdf", "data": "x"}})},
+     "messages.0.content.0.source: "),
     ("container", {"container": "c_1"}, "container"),
     ("mcp_servers", {"mcp_servers": [{"type": "url", "url": "http://x", "name": "x"}]},
      "mcp_servers"),
@@ -258,6 +303,22 @@ def test_what_this_server_cannot_do_is_refused_by_name(wire, _, fields, begin):
     for stream in (False, True):
         answer = wire.post(body_of(**fields, stream=stream))
         check_refusal(answer, 400, "invalid_request_error", starts(begin))
+
+
+TAKEN = [
+    ("thinking", {"thinking": {"type": "enabled", "budget_tokens": 1024}, "max_tokens": 1025}),
+    ("document", {"messages": user({"type": "document", "title": "t", "source": {
+        "type": "text", "media_type": "text/plain", "data": "x"}})}),
+    ("search_result", {"messages": user({"type": "search_result", "source": "a", "title": "b",
+                                         "content": [text("c")]})}),
+]
+
+
+@pytest.mark.parametrize("_, fields", TAKEN, ids=ids(TAKEN))
+def test_taken(wire, _, fields):
+    """Counted only: what a model says to it is not the question here."""
+    counted = wire.count(body_of(**{**fields, "max_tokens": GONE}))
+    assert counted.status == 200 and counted.json()["input_tokens"] > 0, counted.body
 
 
 GENERATE_ONLY = {
