@@ -201,6 +201,7 @@ class Answer:
     def __init__(self, request, prompt):
         self.id = request["id"]
         self.request, self.prompt = request, prompt
+        self.wanted = request["max_tokens"]
         self.said = 0  # tokens
         self.speller = None
 
@@ -250,7 +251,7 @@ class Runner:
         self.context = min(context or trained, trained)
         self.batch = BatchGenerator(
             model, stop_tokens=[(i,) for i in self.tokenizer.eos_token_ids],
-            completion_batch_size=batch, prefill_step_size=PREFILL_STEP)
+            completion_batch_size=batch, prefill_batch_size=min(batch, 8), prefill_step_size=PREFILL_STEP)
         self.cache = LRUPromptCache(CACHED_PROMPTS, cache_bytes or CACHED_BYTES)
         self.beginnings = Beginnings()
         self.answers = {}  # by the batch's number
@@ -260,14 +261,11 @@ class Runner:
         template = self.tokenizer.chat_template
         return template.get("default") if isinstance(template, dict) else template
 
-    def room(self, answer):
-        """How many tokens the answer may have; with a prompt alone, one is computed and not told."""
-        return self.context - len(answer.prompt)
-
     def start(self, answer):
-        request, prompt = answer.request, answer.prompt
-        wanted = request.get("max_tokens", 1 << 30)
-        if self.room(answer) < min(wanted, 1):
+        """Puts it into the batch. Where only the prompt is wanted, one token is computed and not told."""
+        request, prompt, wanted = answer.request, answer.prompt, answer.wanted
+        room = self.context - len(prompt)
+        if room < min(wanted, 1):
             self.put(type="error", id=answer.id, code="too_long", tokens=len(prompt),
                      maximum=self.context - min(wanted, 1))
             return
@@ -284,7 +282,7 @@ class Runner:
                  marks=[length for length, _ in marks or ()])
         answer.speller = Speller(self.tokens, prompt)
         (uid,) = self.batch.insert(
-            [prompt[found:]], max_tokens=[max(1, min(wanted, self.room(answer)))], caches=[cache],
+            [prompt[found:]], max_tokens=[max(1, min(wanted, room))], caches=[cache],
             all_tokens=[prompt[:found]], samplers=[sampler(request)])
         self.answers[uid] = answer
 
@@ -316,9 +314,8 @@ class Runner:
                 self._keep(answer, token.all_tokens, token.prompt_cache)
 
     def _tell(self, answer, token):
-        wanted = answer.request.get("max_tokens", 1 << 30)
-        answer.said += wanted > 0
-        if token.finish_reason != "stop" and wanted > 0:
+        answer.said += answer.wanted > 0
+        if token.finish_reason != "stop" and answer.wanted > 0:
             if token.token in self.tokens.control:
                 self._say(answer, answer.speller.finish(), False)
                 self._say(answer, answer.speller.add(token.token, True), True)
@@ -326,7 +323,7 @@ class Runner:
                 self._say(answer, answer.speller.add(token.token), False)
         if token.finish_reason:
             self._say(answer, answer.speller.finish(), False)
-            full = token.finish_reason == "length" and answer.said < wanted
+            full = token.finish_reason == "length" and answer.said < answer.wanted
             self.put(type="done", id=answer.id, tokens=answer.said,
                      reason="context" if full else token.finish_reason)
 

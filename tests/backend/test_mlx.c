@@ -582,19 +582,6 @@ static void options_that_make_no_sense(void **state)
     assert_int_equal(uv_loop_close(&loop), 0);
 }
 
-static void the_script_is_found_from_where_the_program_lies(void **state)
-{
-    char path[4096];
-    struct err err;
-
-    (void)state;
-    /* This program lies one folder less deep than the real one. */
-    if (mlx_script(path, sizeof path, &err))
-        assert_true(str_ends(str_of(path), STR("mlx_inference.py")));
-    else
-        assert_int_equal(err.code, ERR_IO);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -617,7 +604,6 @@ int main(void)
         cmocka_unit_test(who_does_not_start_is_an_error),
         cmocka_unit_test(why_it_does_not_start_is_told_until_it_does),
         cmocka_unit_test(options_that_make_no_sense),
-        cmocka_unit_test(the_script_is_found_from_where_the_program_lies),
     };
 
     signal(SIGPIPE, SIG_IGN);

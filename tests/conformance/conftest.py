@@ -26,14 +26,14 @@ STOP_SECONDS = 20.0
 class Server:
     """One running pensieve. `output` is all that it has printed so far, stdout and stderr."""
 
-    def __init__(self, *flags, port=0, model=MODEL, env=None):
+    def __init__(self, *flags, port=0, model=MODEL, env=None, binary=BINARY):
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PENSIEVE_")}
         environment["XDG_CONFIG_HOME"] = "/nonexistent"  # no configuration of the caller's own
         environment["PENSIEVE_MODELS_DIR"] = "/nonexistent"  # nor models
         environment["PENSIEVE_CACHE_DISK_MAX"] = "0"  # nor pages of a server before it
         environment.update(env or {})
         chosen = ["--model", str(model)] if model else []  # None: the configuration file has it
-        command = [str(BINARY), "serve", *chosen, "--port", str(port), *map(str, flags)]
+        command = [str(binary), "serve", *chosen, "--port", str(port), *map(str, flags)]
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             env=environment,
