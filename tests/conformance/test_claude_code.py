@@ -1,55 +1,23 @@
-"""Claude Code, the real client, against Pensieve: a question, and what it says of a refusal.
-
-It reaches nothing but this server: its home is a folder of the test's own, its extra traffic is
-turned off, and its proxy is a closed port for every address but the loopback one.
-"""
+"""Claude Code, the real client, against Pensieve and its own small model: a question, and what it says
+of a refusal."""
 
 import json
-import os
-import platform
 import subprocess
 
 import pytest
-from conftest import ROOT
-
-PACKAGES = ROOT / "tests/conformance/claude-code/node_modules/@anthropic-ai"
-NOWHERE = "http://127.0.0.1:9"
-SECONDS = 90
-
-
-def client_program():
-    system = {"Linux": "linux", "Darwin": "darwin"}.get(platform.system(), "other")
-    machine = {"x86_64": "x64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), "?")
-    return PACKAGES / f"claude-code-{system}-{machine}" / "claude"
+from conftest import BINARY, MODEL
+from support import claude as client
 
 
 @pytest.fixture
 def claude(server, tmp_path):
     """A function that runs `claude ARGUMENTS` against the server."""
-    program = client_program()
-    if not program.exists():
-        pytest.skip("Claude Code is not installed (tests/setup-clients gets it)")
-    kept = {k: v for k, v in os.environ.items()
-            if not k.startswith(("ANTHROPIC_", "CLAUDE", "PENSIEVE_"))}
-    environment = {
-        **kept,
-        "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config"),
-        "ANTHROPIC_BASE_URL": server.url, "ANTHROPIC_AUTH_TOKEN": server.key,
-        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1",
-        "DISABLE_TELEMETRY": "1", "DISABLE_ERROR_REPORTING": "1",
-        "CLAUDE_CODE_MAX_RETRIES": "0", "CLAUDE_CODE_EXTRA_BODY": '{"temperature": 0}',
-        "HTTPS_PROXY": NOWHERE, "HTTP_PROXY": NOWHERE, "NO_PROXY": "127.0.0.1,localhost",
-    }
-    folder = tmp_path / "project"
-    folder.mkdir()
-
-    def run(*arguments, **more):
-        return subprocess.run(
-            [program, *arguments], cwd=folder, env={**environment, **more}, text=True,
-            stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS,
-        )
-
-    return run
+    if not client.program().exists():
+        pytest.skip(client.MISSING)
+    return client.Claude(
+        tmp_path, server.url, server.key, CLAUDE_CODE_MAX_RETRIES="0",
+        CLAUDE_CODE_EXTRA_BODY='{"temperature": 0}',
+    ).run
 
 
 def test_answers_a_question(claude):
@@ -85,3 +53,28 @@ def test_wrong_key_is_told(claude):
     run = claude("-p", "Say hi", "--tools", "", ANTHROPIC_AUTH_TOKEN="wrong")
     assert run.returncode == 1, run.stdout + run.stderr
     assert "authenticate" in run.stdout or "login" in run.stdout, run.stdout + run.stderr
+
+
+def test_launch_beats_a_settings_file(server, tmp_path):
+    """The settings of another gateway, which Claude Code lets win over its environment."""
+    if not client.program().exists():
+        pytest.skip(client.MISSING)
+    elsewhere = {"ANTHROPIC_BASE_URL": client.NOWHERE, "ANTHROPIC_AUTH_TOKEN": "another's",
+                 "ANTHROPIC_MODEL": "another", "CLAUDE_CODE_MAX_RETRIES": "0"}
+    (tmp_path / ".claude").mkdir()
+    settings = tmp_path / ".claude/settings.json"
+    settings.write_text(json.dumps({"env": elsewhere, "model": "opus"}))
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/claude").symlink_to(client.program())
+    played = client.Claude(tmp_path, client.NOWHERE, "another's",
+                           CLAUDE_CODE_EXTRA_BODY='{"temperature": 0}',
+                           PATH=f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    run = subprocess.run(
+        [BINARY, "launch", "--port", str(server.port), "claude", "-p", "Say hi", "--tools", "",
+         "--system-prompt", "You are a friendly helper.", "--output-format", "json"],
+        cwd=played.folder, env=played.environment, text=True, stdin=subprocess.DEVNULL,
+        capture_output=True, timeout=client.SECONDS)
+    assert run.returncode == 0, run.stdout + run.stderr
+    result = json.loads(run.stdout)
+    assert result["is_error"] is False and list(result["modelUsage"]) == [MODEL.stem], result
+    assert json.loads(settings.read_text())["env"] == elsewhere

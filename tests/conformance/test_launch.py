@@ -6,6 +6,7 @@ Claude Code is played by a script that says what it was given, and does what its
 
 import json
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -20,6 +21,8 @@ case $1 in
 tell) env; echo "SETTINGS=$settings"; for word; do echo "WORD=$word"; done ;;
 end) exit "$2" ;;
 die) kill -"$2" $$ ;;
+count) trap 'n=$((n + 1))' INT; stty -echo; echo counting; n=0
+    until [ "$n" -gt 0 ]; do sleep 0.05; done; sleep 0.2; exit $((10 + n)) ;;
 wait) trap 'echo interrupted; exit 9' INT; echo waiting; while :; do sleep 0.05; done ;;
 esac
 """
@@ -152,6 +155,25 @@ def test_passes_a_signal_on(folder, port):
     assert started.communicate(timeout=30)[0] == "interrupted\n"
     assert started.returncode == 9
     assert not answers(port)
+
+
+def test_control_c_at_a_terminal_comes_once(folder, port):
+    """The kernel sends it to all in the foreground; passed on as well, it would be two."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(BINARY, ["pensieve", "launch", "--model", str(MODEL), "--port", str(port), "claude",
+                           "count"], environment(folder))
+    said = b""
+    while b"counting" not in said:
+        said += os.read(terminal, 1000)
+    os.write(terminal, b"\x03")
+    while True:
+        try:
+            said += os.read(terminal, 1000)
+        except OSError:         # nobody has the other end any more
+            break
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 11, said
+    os.close(terminal)
 
 
 def test_a_server_does_not_outlive_us(folder, port):
