@@ -516,11 +516,27 @@ static void enter(struct generation *generation)
     uv_async_send(&mlx->wake);
 }
 
+/* What is to be told to the model and what can't be yet. */
+static bool can_tell(const struct message_request *request, struct err *err)
+{
+    if (request->tools_n)
+        return err_set(err, ERR_INVALID, "tools: tools are not supported by this server yet");
+    for (size_t m = 0; m < request->messages_n; m++)
+        for (size_t b = 0; b < request->messages[m].blocks_n; b++)
+            if (request->messages[m].blocks[b].type == BLOCK_TOOL_USE ||
+                request->messages[m].blocks[b].type == BLOCK_TOOL_RESULT)
+                return err_set(err, ERR_INVALID, "messages: `tool_use` and `tool_result` blocks are "
+                               "not supported by this server yet");
+    return true;
+}
+
 /* What would hold an answer to a grammar is not to be had from mlx-lm. */
 static bool can_do(const struct message_request *request, struct err *err)
 {
     const enum choice_kind choice = request->tool_choice.kind;
 
+    if (!can_tell(request, err))
+        return false;
     if (request->format.schema.n)
         return err_set(err, ERR_INVALID, "%s: a model that mlx-lm runs can't be held to a schema",
                        request->format.path);
@@ -565,7 +581,8 @@ bool mlx_count(struct backend *backend, struct arena *arena, const struct messag
 {
     struct generation *generation = arena_alloc(arena, sizeof *generation);
 
-    (void)err;
+    if (!can_tell(request, err))
+        return false;
     *generation = (struct generation){
         .mlx = mlx_of(backend), .request = request, .on_count = on_count, .context = context,
     };
