@@ -2,7 +2,8 @@
  *
  * The order of keys is the wire's. The hard thing is a block that a keepalive opened before the
  * backend did: clients push a block at each content_block_start, so the backend's own start of that
- * block must then add nothing, and an end without it must still close the block. */
+ * block must then add nothing, and an end without it must still close the block. It is one of text:
+ * a thought or a call closes it, and comes behind it. */
 #include "api/response.h"
 
 #include <assert.h>
@@ -19,11 +20,24 @@ struct message_writer {
     bool started, ended, written;
     bool open;                  /* a block is open */
     bool early;                 /* ... and the backend hasn't started it yet */
+    enum block_type type;       /* ... of this type */
     uint32_t blocks;            /* how many were opened */
     struct usage prompt;
     struct buf content;         /* JSON answer: its blocks so far */
     size_t block_begin, text_begin;     /* JSON answer: where in content the open block begins */
 };
+
+/* How a block of each type is written: its beginning is the same in a stream and in a body. */
+static const struct {
+    const char *begin;          /* up to its text */
+    const char *delta, *key;    /* the delta that brings more of it, and where in that */
+} block_forms[] = {
+    [BLOCK_TEXT] = {"{\"type\":\"text\",\"text\":\"", "text_delta", "text"},
+    [BLOCK_THINKING] = {"{\"type\":\"thinking\",\"thinking\":\"", "thinking_delta", "thinking"},
+    [BLOCK_TOOL_USE] = {"{\"type\":\"tool_use\",\"id\":", "input_json_delta", "partial_json"},
+};
+
+#define CALLER ",\"caller\":{\"type\":\"direct\"}}"
 
 static const char *const stop_names[STOP_REASONS] = {
     [STOP_END_TURN] = "end_turn",
@@ -127,10 +141,10 @@ static void write_body(struct message_writer *writer, struct buf *out,
     write_usage_input(out, &done->usage);
     write_cache_creation(out, &done->usage);
     buf_printf(out,
-               ",\"output_tokens\":%u,\"output_tokens_details\":{\"thinking_tokens\":0},"
+               ",\"output_tokens\":%u,\"output_tokens_details\":{\"thinking_tokens\":%u},"
                "\"server_tool_use\":null,\"service_tier\":\"standard\",\"speed\":\"standard\","
                "\"inference_geo\":\"not_available\"}",
-               done->usage.output_tokens);
+               done->usage.output_tokens, done->usage.thinking_tokens);
     write_diagnostics(writer, out);
     write_context_management(writer, out);
     buf_char(out, '}');
@@ -171,20 +185,50 @@ static void frame_message_start(const struct message_writer *writer, struct buf 
     frame_end(out);
 }
 
-static void frame_block_start(struct buf *out, uint32_t index)
-{
-    frame_begin(out, "content_block_start");
-    buf_printf(out, ",\"index\":%u,\"content_block\":{\"type\":\"text\",\"text\":\"\"}", index);
-    frame_end(out);
-}
-
-static void frame_delta(struct buf *out, uint32_t index, struct str text)
+static void frame_delta(struct buf *out, uint32_t index, const char *type, const char *key,
+                        struct str text)
 {
     frame_begin(out, "content_block_delta");
-    buf_printf(out, ",\"index\":%u,\"delta\":{\"type\":\"text_delta\",\"text\":", index);
+    buf_printf(out, ",\"index\":%u,\"delta\":{\"type\":\"%s\",\"%s\":", index, type, key);
     json_quote(out, text);
     buf_char(out, '}');
     frame_end(out);
+}
+
+/* More of the open block's text, which may be nothing. */
+static void frame_more(const struct message_writer *writer, struct buf *out, struct str text)
+{
+    frame_delta(out, writer->blocks - 1, block_forms[writer->type].delta,
+                block_forms[writer->type].key, text);
+}
+
+/* id and name: of a call. */
+static void write_block_begin(struct buf *out, const struct gen_event *event)
+{
+    buf_cstr(out, block_forms[event->block_type].begin);
+    if (event->block_type != BLOCK_TOOL_USE)
+        return;
+    json_quote(out, event->tool_id);
+    buf_cstr(out, ",\"name\":");
+    json_quote(out, event->tool_name);
+    buf_cstr(out, ",\"input\":");
+}
+
+/* A call begins with an empty piece of its input, as the hosted API's do. */
+static void frame_block_start(const struct message_writer *writer, struct buf *out,
+                              const struct gen_event *event)
+{
+    static const char *const ends[] = {
+        [BLOCK_TEXT] = "\"}", [BLOCK_THINKING] = "\",\"signature\":\"\"}",
+        [BLOCK_TOOL_USE] = "{}" CALLER};
+
+    frame_begin(out, "content_block_start");
+    buf_printf(out, ",\"index\":%u,\"content_block\":", writer->blocks - 1);
+    write_block_begin(out, event);
+    buf_cstr(out, ends[event->block_type]);
+    frame_end(out);
+    if (event->block_type == BLOCK_TOOL_USE)
+        frame_more(writer, out, STR(""));
 }
 
 static void frame_block_stop(struct buf *out, uint32_t index)
@@ -202,8 +246,8 @@ static void frame_message_end(const struct message_writer *writer, struct buf *o
     write_stop(out, done);
     buf_cstr(out, ",\"container\":null},\"usage\":{");
     write_usage_input(out, &done->usage);
-    buf_printf(out, ",\"output_tokens\":%u,\"output_tokens_details\":{\"thinking_tokens\":0}}",
-               done->usage.output_tokens);
+    buf_printf(out, ",\"output_tokens\":%u,\"output_tokens_details\":{\"thinking_tokens\":%u}}",
+               done->usage.output_tokens, done->usage.thinking_tokens);
     write_context_management(writer, out);
     frame_end(out);
     frame_begin(out, "message_stop");
@@ -220,45 +264,94 @@ static void frame_error(const struct message_writer *writer, struct buf *out,
 
 /* ---- events ---- */
 
-static void block_start(struct message_writer *writer, struct buf *out)
+/* A backend's input is an object. Another server's may not be, or was cut off: it must not break the
+ * body that it stands in. */
+static void keep_object(struct message_writer *writer)
 {
-    if (writer->early) {
-        writer->early = false;
+    struct buf *content = &writer->content;
+    yyjson_doc *doc = yyjson_read(content->data + writer->text_begin,
+                                  content->n - writer->text_begin, YYJSON_READ_NOFLAG);
+
+    if (!yyjson_is_obj(yyjson_doc_get_root(doc))) {
+        content->n = writer->text_begin;
+        buf_cstr(content, "{}");
+    }
+    yyjson_doc_free(doc);
+}
+
+/* The end of a block in a body. An empty text block is none. */
+static void write_block_end(struct message_writer *writer, struct str signature)
+{
+    struct buf *content = &writer->content;
+    const bool empty = content->n == writer->text_begin;
+
+    switch (writer->type) {
+    case BLOCK_THINKING:
+        buf_cstr(content, "\",\"signature\":");
+        json_quote(content, signature);
+        buf_char(content, '}');
+        break;
+    case BLOCK_TOOL_USE:
+        keep_object(writer);
+        buf_cstr(content, CALLER);
+        break;
+    default:
+        if (empty)
+            content->n = writer->block_begin;
+        else
+            buf_cstr(content, "\"}");
+    }
+}
+
+static void block_stop(struct message_writer *writer, struct buf *out, struct str signature)
+{
+    writer->open = writer->early = false;
+    if (!writer->request->stream) {
+        write_block_end(writer, signature);
         return;
     }
+    if (writer->type == BLOCK_THINKING)
+        frame_delta(out, writer->blocks - 1, "signature_delta", "signature", signature);
+    frame_block_stop(out, writer->blocks - 1);
+}
+
+static void block_start(struct message_writer *writer, struct buf *out,
+                        const struct gen_event *event)
+{
+    const bool begun = writer->early && event->block_type == BLOCK_TEXT;
+
+    if (writer->early && !begun)
+        block_stop(writer, out, STR(""));
+    writer->early = false;
+    if (begun)
+        return;
     assert(writer->started && !writer->open);
+    assert(event->block_type == BLOCK_TEXT || event->block_type == BLOCK_THINKING ||
+           event->block_type == BLOCK_TOOL_USE);
     writer->open = true;
-    if (writer->request->stream) {
-        frame_block_start(out, writer->blocks);
-    } else {
-        writer->block_begin = writer->content.n;
-        buf_printf(&writer->content, "%s{\"type\":\"text\",\"text\":\"",
-                   writer->content.n ? "," : "");
-        writer->text_begin = writer->content.n;
-    }
+    writer->type = event->block_type;
     writer->blocks++;
+    if (writer->request->stream) {
+        frame_block_start(writer, out, event);
+        return;
+    }
+    writer->block_begin = writer->content.n;
+    buf_cstr(&writer->content, writer->content.n ? "," : "");
+    write_block_begin(&writer->content, event);
+    writer->text_begin = writer->content.n;
 }
 
 static void block_delta(struct message_writer *writer, struct buf *out, struct str text)
 {
     assert(writer->open);
-    if (text.n == 0)
+    if (text.n == 0 || (writer->type == BLOCK_THINKING && writer->request->thinking.omitted))
         return;
     if (writer->request->stream)
-        frame_delta(out, writer->blocks - 1, text);
+        frame_more(writer, out, text);
+    else if (writer->type == BLOCK_TOOL_USE)
+        buf_str(&writer->content, text);
     else
         json_escape(&writer->content, text);
-}
-
-static void block_stop(struct message_writer *writer, struct buf *out)
-{
-    writer->open = writer->early = false;
-    if (writer->request->stream)
-        frame_block_stop(out, writer->blocks - 1);
-    else if (writer->content.n == writer->text_begin)
-        writer->content.n = writer->block_begin;        /* an empty text block is none */
-    else
-        buf_cstr(&writer->content, "\"}");
 }
 
 static void start(struct message_writer *writer, struct buf *out, const struct gen_event *event)
@@ -275,7 +368,7 @@ static void done(struct message_writer *writer, struct buf *out, const struct ge
 {
     assert(writer->started);
     if (writer->open)                   /* by a keepalive, or cut off: clients want it closed */
-        block_stop(writer, out);
+        block_stop(writer, out, STR(""));
     writer->ended = true;
     out->overflow |= writer->content.overflow;  /* a part is missing: the caller must know */
     if (writer->request->stream)
@@ -296,13 +389,13 @@ void message_writer_event(struct message_writer *writer, struct buf *out,
         start(writer, out, event);
         break;
     case GEN_BLOCK_START:
-        block_start(writer, out);
+        block_start(writer, out, event);
         break;
     case GEN_DELTA:
         block_delta(writer, out, event->text);
         break;
     case GEN_BLOCK_STOP:
-        block_stop(writer, out);
+        block_stop(writer, out, event->signature);
         break;
     case GEN_DONE:
         done(writer, out, event);
@@ -326,10 +419,10 @@ void message_writer_keepalive(struct message_writer *writer, struct buf *out, bo
         return;
     }
     if (!writer->open) {
-        block_start(writer, out);
+        block_start(writer, out, &(struct gen_event){.block_type = BLOCK_TEXT});
         writer->early = true;
     }
-    frame_delta(out, writer->blocks - 1, STR(""));
+    frame_more(writer, out, STR(""));
 }
 
 void response_count_tokens(struct buf *out, const struct message_request *request,

@@ -23,7 +23,7 @@ void message_writer_release(struct message_writer *writer);
 void message_writer_event(struct message_writer *writer, struct buf *out,
                           const struct gen_event *event);
 /* A stream that is silent for long: a ping; or, with `content`, an event that Claude Code counts as
- * life (it ignores pings): opens the first text block if none is open, and an empty text delta.
+ * life (it ignores pings): an empty delta of the open block, or of a text block that is opened for it.
  * Before GEN_STARTED there is no message yet, only pings; after the end nothing. */
 void message_writer_keepalive(struct message_writer *writer, struct buf *out, bool content);
 bool message_writer_started(const struct message_writer *writer);   /* a byte was written */

@@ -231,6 +231,142 @@ static void test_cache_counts(void **state)
     end(&f);
 }
 
+/* ---- thoughts and calls ---- */
+
+#define FRAME(name, rest) "event: " name "\ndata: {\"type\":\"" name "\"," rest "}\n\n"
+#define START(index, block) \
+    FRAME("content_block_start", "\"index\":" #index ",\"content_block\":" block)
+#define MORE(index, delta) FRAME("content_block_delta", "\"index\":" #index ",\"delta\":{" delta "}")
+#define STOP(index) FRAME("content_block_stop", "\"index\":" #index)
+#define CALL_START(index)                                                                        \
+    START(index, "{\"type\":\"tool_use\",\"id\":\"toolu_01\",\"name\":\"a\\\"b\",\"input\":{},"     \
+                 "\"caller\":{\"type\":\"direct\"}}")                                            \
+    MORE(index, "\"type\":\"input_json_delta\",\"partial_json\":\"\"")
+
+static void open_block(struct fixture *f, enum block_type type)
+{
+    event(f, (struct gen_event){.type = GEN_BLOCK_START, .block_type = type,
+                                .tool_id = STR("toolu_01"), .tool_name = STR("a\"b")});
+}
+
+static void close_block(struct fixture *f, const char *signature)
+{
+    event(f, (struct gen_event){.type = GEN_BLOCK_STOP, .signature = str_of(signature)});
+}
+
+static void test_stream_of_a_thought_and_a_call(void **state)
+{
+    struct fixture f;
+
+    begin(&f, true);
+    started(&f);
+    buf_reset(&f.out);
+    open_block(&f, BLOCK_THINKING);
+    wrote(&f, START(0, "{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"}"));
+    delta(&f, "Two\n");
+    wrote(&f, MORE(0, "\"type\":\"thinking_delta\",\"thinking\":\"Two\\n\""));
+    message_writer_keepalive(f.writer, &f.out, true);
+    wrote(&f, MORE(0, "\"type\":\"thinking_delta\",\"thinking\":\"\""));
+    close_block(&f, "cHY6");
+    wrote(&f, MORE(0, "\"type\":\"signature_delta\",\"signature\":\"cHY6\"") STOP(0));
+    open_block(&f, BLOCK_TOOL_USE);
+    wrote(&f, CALL_START(1));
+    delta(&f, "{\"k\":\n");
+    wrote(&f, MORE(1, "\"type\":\"input_json_delta\",\"partial_json\":\"{\\\"k\\\":\\n\""));
+    message_writer_keepalive(f.writer, &f.out, true);
+    wrote(&f, MORE(1, "\"type\":\"input_json_delta\",\"partial_json\":\"\""));
+    delta(&f, "1}");
+    close_block(&f, "");
+    wrote(&f, MORE(1, "\"type\":\"input_json_delta\",\"partial_json\":\"1}\"") STOP(1));
+    event(&f, (struct gen_event){.type = GEN_DONE, .stop_reason = STOP_TOOL_USE,
+                                 .usage = {.output_tokens = 41, .thinking_tokens = 9}});
+    buf_char(&f.out, '\0');
+    assert_non_null(strstr(f.out.data, "\"stop_reason\":\"tool_use\""));
+    assert_non_null(strstr(f.out.data, "\"output_tokens\":41,\"output_tokens_details\":"
+                                       "{\"thinking_tokens\":9}"));
+    end(&f);
+}
+
+static void test_body_of_a_thought_and_calls(void **state)
+{
+    struct fixture f;
+
+    begin(&f, false);
+    started(&f);
+    open_block(&f, BLOCK_THINKING);
+    delta(&f, "\"Two\"");
+    close_block(&f, "cHY6");
+    open_block(&f, BLOCK_TOOL_USE);
+    delta(&f, "{\"k\": ");
+    delta(&f, "[1.0]}");
+    close_block(&f, "");
+    open_block(&f, BLOCK_TOOL_USE);
+    close_block(&f, "");
+    event(&f, (struct gen_event){.type = GEN_DONE, .stop_reason = STOP_TOOL_USE,
+                                 .usage = {.output_tokens = 41, .thinking_tokens = 9}});
+    buf_char(&f.out, '\0');
+#define CALL(input) "{\"type\":\"tool_use\",\"id\":\"toolu_01\",\"name\":\"a\\\"b\",\"input\":" input \
+                    ",\"caller\":{\"type\":\"direct\"}}"
+    assert_non_null(strstr(f.out.data,
+                           "\"content\":[{\"type\":\"thinking\",\"thinking\":\"\\\"Two\\\"\","
+                           "\"signature\":\"cHY6\"}," CALL("{\"k\": [1.0]}") "," CALL("{}")
+                           "],\"container\":null,\"stop_reason\":\"tool_use\""));
+    assert_non_null(strstr(f.out.data, "\"output_tokens_details\":{\"thinking_tokens\":9}"));
+    end(&f);
+}
+
+/* What another server calls an input may be anything; the body around it stays JSON. */
+static void test_body_of_broken_inputs(void **state)
+{
+    static const char *const inputs[] = {"{\"k\":", "[1]", "\"x\"", "{} {}", "}", "{\"a\":NaN}"};
+
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
+        struct fixture f;
+
+        begin(&f, false);
+        started(&f);
+        open_block(&f, BLOCK_TOOL_USE);
+        delta(&f, inputs[i]);
+        if (i % 2)
+            close_block(&f, "");
+        done(&f, STOP_MAX_TOKENS, "");
+        buf_char(&f.out, '\0');
+        assert_non_null(strstr(f.out.data, "\"content\":[" CALL("{}") "],"));
+        end(&f);
+    }
+#undef CALL
+}
+
+static void test_omitted_thoughts_are_signed(void **state)
+{
+    struct fixture f;
+
+    begin(&f, true);
+    f.request.thinking.omitted = true;
+    started(&f);
+    open_block(&f, BLOCK_THINKING);
+    buf_reset(&f.out);
+    delta(&f, "secret");
+    assert_int_equal(f.out.n, 0);
+    message_writer_keepalive(f.writer, &f.out, true);
+    wrote(&f, MORE(0, "\"type\":\"thinking_delta\",\"thinking\":\"\""));
+    close_block(&f, "cHY6");
+    wrote(&f, MORE(0, "\"type\":\"signature_delta\",\"signature\":\"cHY6\"") STOP(0));
+    end(&f);
+
+    begin(&f, false);
+    f.request.thinking.omitted = true;
+    started(&f);
+    open_block(&f, BLOCK_THINKING);
+    delta(&f, "secret");
+    close_block(&f, "cHY6");
+    done(&f, STOP_END_TURN, "");
+    buf_char(&f.out, '\0');
+    assert_non_null(strstr(f.out.data, "[{\"type\":\"thinking\",\"thinking\":\"\","
+                                       "\"signature\":\"cHY6\"}]"));
+    end(&f);
+}
+
 /* ---- failures ---- */
 
 static void test_failure_in_a_stream(void **state)
@@ -339,6 +475,26 @@ static void test_keepalive_opens_the_block_early(void **state)
     end(&f);
 }
 
+/* The block that the keepalive opened is one of text; what comes is not. */
+static void test_early_block_gives_way(void **state)
+{
+    struct fixture f;
+
+    begin(&f, true);
+    started(&f);
+    message_writer_keepalive(f.writer, &f.out, true);
+    buf_reset(&f.out);
+    open_block(&f, BLOCK_TOOL_USE);
+    wrote(&f, STOP(0) CALL_START(1));
+    close_block(&f, "");
+    wrote(&f, STOP(1));
+    message_writer_keepalive(f.writer, &f.out, true);
+    buf_reset(&f.out);
+    open_block(&f, BLOCK_THINKING);
+    wrote(&f, STOP(2) START(3, "{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"}"));
+    end(&f);
+}
+
 static void test_early_block_is_closed(void **state)
 {
     struct fixture f;
@@ -357,6 +513,8 @@ static void test_early_block_is_closed(void **state)
 struct reader {
     enum { BEFORE, BETWEEN, IN_BLOCK, ENDING, OVER } state;
     int64_t index;              /* of the next block */
+    struct str type;            /* of the open one */
+    bool signed_;               /* ... and its signature came */
     struct buf text;
 };
 
@@ -366,6 +524,37 @@ static yyjson_val *at(yyjson_val *object, const char *key)
 
     assert_non_null(value);
     return value;
+}
+
+static void read_block_start(struct reader *r, yyjson_val *block)
+{
+    static const char *const types[] = {"text", "thinking", "tool_use"};
+
+    r->signed_ = false;
+    for (size_t i = 0; i < 3; i++)
+        if (yyjson_equals_str(at(block, "type"), types[i]))
+            r->type = str_of(types[i]);
+    if (str_is(r->type, "tool_use"))
+        assert_int_equal(yyjson_obj_size(at(block, "input")), 0);
+    else
+        assert_int_equal(yyjson_get_len(at(block, r->type.s)), 0);
+}
+
+/* The delta's type is the block's; a signature is the last. */
+static void read_delta(struct reader *r, yyjson_val *delta)
+{
+    yyjson_val *type = at(delta, "type");
+    const bool text = str_is(r->type, "text"), thought = str_is(r->type, "thinking");
+
+    assert_false(r->signed_);
+    if (thought && yyjson_equals_str(type, "signature_delta")) {
+        r->signed_ = true;
+        return;
+    }
+    assert_true(yyjson_equals_str(type, text      ? "text_delta"
+                                        : thought ? "thinking_delta"
+                                                  : "input_json_delta"));
+    buf_str(&r->text, json_str(at(delta, text ? "text" : thought ? "thinking" : "partial_json")));
 }
 
 static void read_event(struct reader *r, const char *name, yyjson_val *data)
@@ -382,14 +571,16 @@ static void read_event(struct reader *r, const char *name, yyjson_val *data)
     } else if (strcmp(name, "content_block_start") == 0) {
         assert_int_equal(r->state, BETWEEN);
         assert_int_equal(yyjson_get_sint(at(data, "index")), r->index);
+        read_block_start(r, at(data, "content_block"));
         r->state = IN_BLOCK;
     } else if (strcmp(name, "content_block_delta") == 0) {
         assert_int_equal(r->state, IN_BLOCK);
         assert_int_equal(yyjson_get_sint(at(data, "index")), r->index);
-        buf_str(&r->text, json_str(at(at(data, "delta"), "text")));
+        read_delta(r, at(data, "delta"));
     } else if (strcmp(name, "content_block_stop") == 0) {
         assert_int_equal(r->state, IN_BLOCK);
         assert_int_equal(yyjson_get_sint(at(data, "index")), r->index++);
+        assert_int_equal(r->signed_, str_is(r->type, "thinking"));
         r->state = BETWEEN;
     } else if (strcmp(name, "message_delta") == 0) {
         assert_int_equal(r->state, BETWEEN);
@@ -443,6 +634,7 @@ static void read_stream(struct reader *r, struct str bytes)
 /* One random generation; what was said is kept in `said`. */
 static void generate(struct fixture *f, struct rng *rng, struct buf *said)
 {
+    static const enum block_type types[] = {BLOCK_TEXT, BLOCK_THINKING, BLOCK_TOOL_USE};
     static const char *const words[] = {"", "a", " the", "\n", "\"", "\\", "\xC3\xA4",
                                         "\xF0\x9F\x98\x80", "data: x\n\n", "\x7F\x1F"};
 
@@ -450,15 +642,18 @@ static void generate(struct fixture *f, struct rng *rng, struct buf *said)
     for (uint64_t blocks = rng_next(rng) % 4; blocks > 0; blocks--) {
         if (rng_next(rng) % 3 == 0)
             message_writer_keepalive(f->writer, &f->out, rng_next(rng) % 2);
-        event(f, (struct gen_event){.type = GEN_BLOCK_START});
+        const enum block_type type = types[rng_next(rng) % 3];
+        open_block(f, type);
         for (uint64_t n = rng_next(rng) % 8; n > 0; n--) {
-            const char *word = words[rng_next(rng) % (sizeof words / sizeof *words)];
+            const char *word = type == BLOCK_TOOL_USE
+                                   ? "{"
+                                   : words[rng_next(rng) % (sizeof words / sizeof *words)];
             if (rng_next(rng) % 4 == 0)
                 message_writer_keepalive(f->writer, &f->out, rng_next(rng) % 2);
             delta(f, word);
-            buf_cstr(said, word);
+            buf_cstr(said, f->request.stream || type != BLOCK_TOOL_USE ? word : "");
         }
-        event(f, (struct gen_event){.type = GEN_BLOCK_STOP});
+        close_block(f, "s");
     }
     if (rng_next(rng) % 3 == 0)
         message_writer_keepalive(f->writer, &f->out, rng_next(rng) % 2);
@@ -506,8 +701,11 @@ static void test_random_bodies_hold_what_was_said(void **state)
             assert_true(json_parse(f.arena, buf_view(&f.out), &body, &err));
             yyjson_arr_iter blocks = yyjson_arr_iter_with(at(body, "content"));
             while ((block = yyjson_arr_iter_next(&blocks))) {
-                assert_true(yyjson_get_len(at(block, "text")) > 0);
-                buf_str(&text, json_str(at(block, "text")));
+                yyjson_val *thought = yyjson_obj_get(block, "thinking");
+                yyjson_val *input = yyjson_obj_get(block, "input");
+                assert_true(thought || input || yyjson_get_len(at(block, "text")) > 0);
+                if (!input)
+                    buf_str(&text, json_str(thought ? thought : at(block, "text")));
             }
             assert_true(str_equal(buf_view(&text), buf_view(&said)));
         }
@@ -555,12 +753,17 @@ int main(void)
         cmocka_unit_test(test_what_was_asked_for_is_answered),
         cmocka_unit_test(test_model_is_echoed_escaped),
         cmocka_unit_test(test_cache_counts),
+        cmocka_unit_test(test_stream_of_a_thought_and_a_call),
+        cmocka_unit_test(test_body_of_a_thought_and_calls),
+        cmocka_unit_test(test_body_of_broken_inputs),
+        cmocka_unit_test(test_omitted_thoughts_are_signed),
         cmocka_unit_test(test_failure_in_a_stream),
         cmocka_unit_test(test_failure_before_the_first_byte),
         cmocka_unit_test(test_overflow_reaches_the_caller),
         cmocka_unit_test(test_keepalive_outside_the_stream),
         cmocka_unit_test(test_failed_after_a_ping),
         cmocka_unit_test(test_keepalive_opens_the_block_early),
+        cmocka_unit_test(test_early_block_gives_way),
         cmocka_unit_test(test_early_block_is_closed),
         cmocka_unit_test(test_random_streams_are_well_formed),
         cmocka_unit_test(test_random_bodies_hold_what_was_said),
