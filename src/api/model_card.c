@@ -10,7 +10,9 @@
 #define NO "{\"supported\":false}"
 #define YES "{\"supported\":true}"
 
-static const char capabilities[] =
+#define SUPPORTED(yes) ((yes) ? YES : NO)
+
+static const char first_capabilities[] =
     "{\"batch\":" NO ",\"citations\":" NO ",\"code_execution\":" NO
     ",\"context_management\":{\"supported\":false,\"clear_thinking_20251015\":" NO
     ",\"clear_tool_uses_20250919\":" NO ",\"compact_20260112\":" NO "}"
@@ -18,9 +20,10 @@ static const char capabilities[] =
     ",\"xhigh\":" NO ",\"max\":" NO "}"
     ",\"image_input\":" NO ",\"pdf_input\":" NO
     ",\"server_tools\":{\"supported\":false,\"web_search\":" NO ",\"code_execution\":" NO "}"
-    ",\"structured_outputs\":" NO
+    ",\"structured_outputs\":";
+static const char thinking_capabilities[] =
     ",\"thinking\":{\"supported\":false,\"types\":{\"adaptive\":" YES ",\"between_tools\":" YES
-    ",\"disabled\":" YES ",\"enabled\":" NO "}}}";
+    ",\"disabled\":" YES ",\"enabled\":" YES "}}}";
 
 void model_card_json(struct buf *out, const struct model_card *card)
 {
@@ -35,7 +38,9 @@ void model_card_json(struct buf *out, const struct model_card *card)
                card->max_input_tokens, card->max_tokens);
     buf_cstr(out, ",\"lifecycle\":\"active\",\"deprecated_at\":null,\"retires_at\":null,"
                   "\"line\":null,\"capabilities\":");
-    buf_cstr(out, capabilities);
+    buf_cstr(out, first_capabilities);
+    buf_cstr(out, SUPPORTED(card->structured));
+    buf_cstr(out, thinking_capabilities);
     buf_char(out, '}');
 }
 

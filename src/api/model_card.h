@@ -13,6 +13,7 @@ struct model_card {
     struct str id, display_name;
     int64_t created_at;         /* unix seconds; 0 if unknown */
     uint32_t max_input_tokens, max_tokens;
+    bool structured;            /* answers are held to output_config.format */
 };
 
 void model_card_json(struct buf *out, const struct model_card *card);

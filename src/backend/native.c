@@ -173,6 +173,7 @@ struct backend *native_new(uv_loop_t *loop, struct memory *memory,
     };
     card->id = arena_str(arena, card->id);
     card->display_name = arena_str(arena, card->display_name);
+    card->structured = true;
     native->resident = (struct resident){
         .ops = &resident_ops, .name = card->id, .bytes = options->bytes,
         .stays = options->engine != NULL,

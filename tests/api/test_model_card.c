@@ -25,14 +25,14 @@ static const char card_json[] =
     "\"effort\":{\"supported\":false,\"low\":" NO ",\"medium\":" NO ",\"high\":" NO ","
     "\"xhigh\":" NO ",\"max\":" NO "},\"image_input\":" NO ",\"pdf_input\":" NO ","
     "\"server_tools\":{\"supported\":false,\"web_search\":" NO ",\"code_execution\":" NO "},"
-    "\"structured_outputs\":" NO ",\"thinking\":{\"supported\":false,\"types\":{"
-    "\"adaptive\":" YES ",\"between_tools\":" YES ",\"disabled\":" YES ",\"enabled\":" NO "}}}}";
+    "\"structured_outputs\":" YES ",\"thinking\":{\"supported\":false,\"types\":{"
+    "\"adaptive\":" YES ",\"between_tools\":" YES ",\"disabled\":" YES ",\"enabled\":" YES "}}}}";
 
 static struct model_card card(const char *id)
 {
     return (struct model_card){.id = str_of(id), .display_name = STR("Local 7B"),
                                .created_at = 1777593600, .max_input_tokens = 131072,
-                               .max_tokens = 32768};
+                               .max_tokens = 32768, .structured = true};
 }
 
 static void test_card(void **state)
@@ -70,6 +70,18 @@ static void test_page(void **state)
     arena_free(arena);
 }
 
+static void test_format_is_not_promised(void **state)
+{
+    struct buf out = {0};
+    struct model_card other = card("m");
+
+    other.structured = false;
+    model_card_json(&out, &other);
+    buf_char(&out, '\0');
+    assert_non_null(strstr(out.data, "\"structured_outputs\":" NO));
+    buf_release(&out);
+}
+
 /* A thinking type is shown as supported exactly when a request with it is not refused. */
 static void test_thinking_types_are_true(void **state)
 {
@@ -105,6 +117,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_card),
         cmocka_unit_test(test_page),
+        cmocka_unit_test(test_format_is_not_promised),
         cmocka_unit_test(test_thinking_types_are_true),
     };
 
