@@ -10,7 +10,7 @@ enum { NAME_SHOWN_MAX = 128 };
 struct alias {
     struct str pattern;
     struct backend *backend;
-    struct model_card card;             /* id.n == 0: it has a * and is not listed */
+    bool listed;                        /* it has no * */
 };
 
 struct broken {
@@ -78,8 +78,8 @@ bool backends_alias(struct backends *backends, struct str pattern, struct str id
     backends->aliases =
         grown(arena, backends->aliases, backends->aliases_n, sizeof *backends->aliases);
     struct alias *alias = &backends->aliases[backends->aliases_n++];
-    *alias = (struct alias){arena_str(arena, pattern), backend, backend->card};
-    alias->card.id = memchr(pattern.s, '*', pattern.n) ? STR("") : alias->pattern;
+    *alias = (struct alias){arena_str(arena, pattern), backend,
+                            !memchr(pattern.s, '*', pattern.n)};
     return true;
 }
 
@@ -187,15 +187,22 @@ struct backend *backends_find(struct backends *backends, struct str name, struct
     return found;
 }
 
-const struct model_card *backends_card(const struct backends *backends, size_t i)
+bool backends_card(const struct backends *backends, size_t i, struct model_card *out)
 {
-    if (i < backends->n)
-        return &backends->items[i]->card;
+    if (i < backends->n) {
+        *out = backends->items[i]->card;
+        return true;
+    }
     i -= backends->n;
-    for (size_t a = 0; a < backends->aliases_n; a++)
-        if (backends->aliases[a].card.id.n && i-- == 0)
-            return &backends->aliases[a].card;
-    return NULL;
+    for (size_t a = 0; a < backends->aliases_n; a++) {
+        const struct alias *alias = &backends->aliases[a];
+        if (!alias->listed || i-- > 0)
+            continue;
+        *out = alias->backend->card;
+        out->id = alias->pattern;
+        return true;
+    }
+    return false;
 }
 
 struct backend *backends_nth(struct backends *backends, size_t i)

@@ -23,8 +23,9 @@ bool backends_alias(struct backends *backends, struct str pattern, struct str id
 void backends_free(struct backends *backends);
 /* ERR_NOT_FOUND "model: NAME" */
 struct backend *backends_find(struct backends *backends, struct str name, struct err *err);
-/* The i-th card for /v1/models, NULL past the end: all models, then aliases that are names. */
-const struct model_card *backends_card(const struct backends *backends, size_t i);
+/* The i-th card for /v1/models, as it is now: all models, then aliases that are names. false: past the
+ * end. */
+bool backends_card(const struct backends *backends, size_t i, struct model_card *out);
 struct backend *backends_nth(struct backends *backends, size_t i);
 
 /* Whether a pattern with * covers the whole name, capital letters like small ones. */

@@ -332,6 +332,16 @@ static void relay_event(void *context, const struct gen_event *event)
     relay->on_event(relay->context, &told);
 }
 
+/* A chain's context is its first member's, who may have learnt it since. */
+static void follow_card(struct pool *pool)
+{
+    if (pool->policy != POOL_ORDER || pool->n == 0)
+        return;
+    const struct model_card *first = &pool->members[0].backend->card;
+    pool->backend.card.max_input_tokens = first->max_input_tokens;
+    pool->backend.card.max_tokens = first->max_tokens;
+}
+
 static struct generation *pool_generate(struct backend *backend, struct arena *arena,
                                         const struct message_request *request,
                                         gen_event_fn *on_event, void *context, struct err *err)
@@ -342,6 +352,7 @@ static struct generation *pool_generate(struct backend *backend, struct arena *a
         .tries = {.pool = pool_of(backend), .key = caller_flow(request)},
         .arena = arena, .request = request, .on_event = on_event, .context = context,
     };
+    follow_card(pool_of(backend));
     if (relay_start(relay))
         return (struct generation *)(void *)relay;
     *err = relay->tries.error;
@@ -553,6 +564,7 @@ static void pool_status(struct backend *backend, struct backend_status *status)
     uint32_t resting_s = 0;
     size_t resting = 0;
 
+    follow_card(pool);
     *status = (struct backend_status){.kind = "pool", .state = "ready"};
     for (size_t i = 0; i < pool->n; i++) {
         struct member *member = &pool->members[i];

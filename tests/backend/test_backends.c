@@ -19,6 +19,14 @@ static struct backend fake(const char *id)
     return (struct backend){.ops = &fake_ops, .card = {.id = str_of(id)}};
 }
 
+/* NULL: there is no such card. */
+static const char *card_id(const struct backends *backends, size_t i)
+{
+    struct model_card card;
+
+    return backends_card(backends, i, &card) ? card.id.s : NULL;
+}
+
 static void test_names(void **state)
 {
     struct backend first = fake("smol"), second = fake("claude-local");
@@ -43,9 +51,9 @@ static void test_names(void **state)
         assert_int_equal(err.code, ERR_NOT_FOUND);
         assert_string_equal(err.text, strcat(expected, unknown[i]));
     }
-    assert_string_equal(backends_card(backends, 0)->id.s, "smol");
-    assert_string_equal(backends_card(backends, 1)->id.s, "claude-local");
-    assert_null(backends_card(backends, 2));
+    assert_string_equal(card_id(backends, 0), "smol");
+    assert_string_equal(card_id(backends, 1), "claude-local");
+    assert_null(card_id(backends, 2));
     assert_ptr_equal(backends_nth(backends, 1), &second);
     assert_null(backends_nth(backends, 2));
     freed = 0;
@@ -70,7 +78,7 @@ static void test_pickers_and_broken_ones(void **state)
     assert_null(backends_find(backends, STR("claude-local-org/bad"), &err));
     assert_true(picker_keeps(STR("claude-x")) && picker_keeps(STR("Anthropic/x")));
     assert_false(picker_keeps(STR("my-claude")) || picker_keeps(STR("")));
-    assert_null(backends_card(backends, 2));            /* broken ones are not listed */
+    assert_null(card_id(backends, 2));            /* broken ones are not listed */
     backends_free(backends);
 }
 
@@ -102,8 +110,8 @@ static void test_aliases(void **state)
         struct backend *found = backends_find(backends, str_of(cases[i].name), &err);
         assert_ptr_equal(found, cases[i].found < 0 ? NULL : all[cases[i].found]);
     }
-    assert_string_equal(backends_card(backends, 3)->id.s, "fast");
-    assert_null(backends_card(backends, 4));            /* patterns are not names */
+    assert_string_equal(card_id(backends, 3), "fast");
+    assert_null(card_id(backends, 4));            /* patterns are not names */
     backends_free(backends);
 }
 

@@ -81,15 +81,16 @@ static struct str listed_id(struct exchange *ex, struct str id)
 bool models_get(struct exchange *ex, struct err *err)
 {
     struct page_query query;
+    struct model_card card;
     size_t n = 0, first = 0, end;
 
     if (!parse_query(ex, &query, err))
         return false;
-    while (backends_card(ex->server->backends, n))
+    while (backends_card(ex->server->backends, n, &card))
         n++;
     struct model_card *cards = arena_array(ex->arena, n, sizeof *cards);
     for (size_t i = 0; i < n; i++) {
-        cards[i] = *backends_card(ex->server->backends, i);
+        backends_card(ex->server->backends, i, &cards[i]);
         cards[i].id = listed_id(ex, cards[i].id);
     }
 
