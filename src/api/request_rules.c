@@ -213,37 +213,93 @@ static int compare_names(const void *a, const void *b)
     return str_compare(*(const struct str *)a, *(const struct str *)b);
 }
 
-static bool check_tools(struct decoder *decoder, const struct raw_request *raw)
+/* The tools' names, sorted. A toolset has none. */
+struct names {
+    struct str *names;
+    size_t n;
+};
+
+static struct names names_sort(struct arena *arena, const struct raw_request *raw)
 {
     const struct raw_tool *tools = raw->tools.items;
-    struct str *names = arena_array(decoder->arena, raw->tools.n, sizeof *names);
-    const struct raw_choice *choice = &raw->tool_choice;
-    bool found = false;
-    size_t n = 0, deferred = 0;
+    struct names sorted = {.names = arena_array(arena, raw->tools.n, sizeof *sorted.names)};
 
-    for (size_t i = 0; i < raw->tools.n; i++) {
+    for (size_t i = 0; i < raw->tools.n; i++)
         if (tools[i].name.n)
-            names[n++] = tools[i].name;
-        deferred += tools[i].deferred;
-    }
-    if (n)
-        qsort(names, n, sizeof *names, compare_names);
-    for (size_t i = 1; i < n; i++)
-        if (str_equal(names[i - 1], names[i]))
-            return decode_fail(decoder, NULL, "tools: Tool names must be unique.");
-    if (n && deferred == n)
-        return decode_fail(decoder, NULL, "All tools have defer_loading set. At least one tool "
-                                          "must be non-deferred.");
+            sorted.names[sorted.n++] = tools[i].name;
+    if (sorted.n)
+        qsort(sorted.names, sorted.n, sizeof *sorted.names, compare_names);
+    return sorted;
+}
+
+static bool names_have(const struct names *sorted, struct str name)
+{
+    return sorted->n && bsearch(&name, sorted->names, sorted->n, sizeof name, compare_names);
+}
+
+static bool check_choice(struct decoder *decoder, const struct raw_request *raw,
+                         const struct names *names)
+{
+    const struct raw_choice *choice = &raw->tool_choice;
+    const struct str shown = utf8_cut(choice->name, NAME_SHOWN_BYTES);
+
     if (!choice->kind)
         return true;
     if (raw->tools.n == 0)
         return decode_fail(decoder, NULL,
                            "tool_choice may only be specified while providing tools");
-    for (size_t i = 0; i < n; i++)
-        found |= str_equal(names[i], choice->name);
-    const struct str shown = utf8_cut(choice->name, NAME_SHOWN_BYTES);
-    return choice->kind->facts != CHOICE_TOOL || found ||
+    return choice->kind->facts != CHOICE_TOOL || names_have(names, choice->name) ||
            decode_fail(decoder, NULL, "Tool '%.*s' not found in provided tools", STR_ARG(shown));
+}
+
+static bool check_references_in(struct decoder *decoder, const struct raw_block *result, size_t m,
+                                size_t b, const struct names *names)
+{
+    const struct raw_block *inside = result->source.content.blocks.items;
+
+    for (size_t i = 0; i < result->source.content.blocks.n; i++) {
+        const struct str shown = utf8_cut(inside[i].name, NAME_SHOWN_BYTES);
+        if (inside[i].kind->facts & REFERENCE && !names_have(names, inside[i].name))
+            return decode_fail(decoder, NULL,
+                               "messages.%zu.content.%zu.content.%zu: Tool reference '%.*s' has no "
+                               "corresponding tool definition",
+                               m, b, i, STR_ARG(shown));
+    }
+    return true;
+}
+
+/* A hosted rule; here the tool may be gone: its server was closed since. */
+static bool check_references(struct decoder *decoder, const struct raw_request *raw,
+                             const struct names *names)
+{
+    const struct raw_message *messages = raw->messages.items;
+
+    for (size_t m = 0; m < raw->messages.n; m++) {
+        const struct raw_block *blocks = messages[m].content.items;
+        for (size_t b = 0; b < messages[m].content.n; b++)
+            if (blocks[b].kind->facts & RESULT &&
+                !check_references_in(decoder, &blocks[b], m, b, names))
+                return false;
+    }
+    return true;
+}
+
+static bool check_tools(struct decoder *decoder, const struct raw_request *raw)
+{
+    const struct raw_tool *tools = raw->tools.items;
+    const struct names names = names_sort(decoder->arena, raw);
+    size_t deferred = 0;
+
+    for (size_t i = 1; i < names.n; i++)
+        if (str_equal(names.names[i - 1], names.names[i]))
+            return decode_fail(decoder, NULL, "tools: Tool names must be unique.");
+    for (size_t i = 0; i < raw->tools.n; i++)
+        deferred += tools[i].deferred;
+    if (deferred && deferred == raw->tools.n)
+        return decode_fail(decoder, NULL, "All tools have defer_loading set. At least one tool "
+                                          "must be non-deferred.");
+    return check_choice(decoder, raw, &names) &&
+           (!decoder->options->strict || check_references(decoder, raw, &names));
 }
 
 static bool forces_tool(const struct raw_request *raw)
