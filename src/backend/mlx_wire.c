@@ -20,15 +20,17 @@ static void put_piece(struct buf *out, struct str text, bool plain, uint32_t sec
     buf_char(out, '}');
 }
 
-/* Cuts the text at the borders of plain ranges, and at the points; both ascend. */
+/* Cuts the text at the borders of plain ranges, and at the points; both ascend. Several points may be in
+ * one place: then there are pieces without text. */
 static void put_prompt(struct buf *out, const struct prompt *prompt)
 {
     const struct plain_range *plain = prompt->plain, *plain_end = plain + prompt->plain_n;
     const struct prompt_point *point = prompt->points, *points_end = point + prompt->points_n;
+    const char *between = "";
     size_t at = 0;
 
     buf_cstr(out, ",\"prompt\":[");
-    while (at < prompt->text.n) {
+    while (at < prompt->text.n || point < points_end) {
         const size_t begin = at;
         while (plain < plain_end && plain->end <= at)
             plain++;
@@ -39,7 +41,8 @@ static void put_prompt(struct buf *out, const struct prompt *prompt)
             at = point->at;
             seconds = prompt->seconds[point++->number];
         }
-        buf_cstr(out, begin ? "," : "");
+        buf_cstr(out, between);
+        between = ",";
         put_piece(out, (struct str){prompt->text.s + begin, at - begin}, inside, seconds);
     }
     buf_char(out, ']');
