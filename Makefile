@@ -10,7 +10,7 @@ SECONDS_EACH ?= 60
 MESON   := meson setup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run model release test check docs asan tsan fuzz bench bench-serve bench-speculate bench-load bench-restore bench-mlx bench-accuracy bench-structured bench-proxy models fmt clean FORCE
+.PHONY: help setup setup-test run model release test check docs asan tsan fuzz bench bench-serve bench-speculate bench-load bench-restore bench-mlx bench-accuracy bench-structured bench-tools bench-proxy models fmt clean FORCE
 
 help:
 	@echo 'make run      get what is lacking, build, fetch the default model, serve (ARGS="--port 8080")'
@@ -29,6 +29,7 @@ help:
 	@echo 'make bench-speculate  decode speed with speculation and without, and that the text is the same'
 	@echo 'make bench-structured  200 generated schemas: is every answer valid, by jsonschema'
 	@echo 'make bench-proxy  200 streams through Pensieve and through LiteLLM (gets it first): what a token costs'
+	@echo 'make bench-tools  200 sampled tool calls: is every one valid; is the right tool chosen, ours beside llama-server'
 	@echo 'make bench-restore  how soon 14,000 tokens of keys and values are back from disk'
 	@echo 'make bench-load  how soon a 2.1 GB MLX folder of random weights is ready (makes it first)'
 	@echo 'make models   table: every kind of model in every container against its reference'
@@ -145,6 +146,11 @@ bench-proxy: $(PROGRAM) build/bench/build.ninja
 bench-structured: $(PROGRAM) $(MODEL)
 	@bench/setup schema
 	@.venv-schema/bin/python bench/structured.py --program $(PROGRAM) --model $(MODEL) --out build/structured.jsonl $(ARGS)
+
+bench-tools: $(PROGRAM) $(MODEL) .deps/system-run+bench
+	@bench/setup schema
+	@bench/setup-server
+	@.venv-schema/bin/python bench/tools.py --program $(PROGRAM) --model $(MODEL) --llama build/llama-server/llama-server $(ARGS)
 
 bench-load: $(PROGRAM) build/bench/build.ninja
 	@ninja -C build/bench tests/golden.stamp | tail -n 1
