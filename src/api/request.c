@@ -37,43 +37,65 @@ static struct answer_format format_of(const struct decoder *decoder, const struc
     };
 }
 
+static bool is_search(const struct raw_tool *tool)
+{
+    return tool->kind && tool->kind->facts & SEARCHES;
+}
+
 /* The schema is the client's, or what the contract says of a tool that is named by its type. */
+static struct tool tool_of(struct arena *arena, const struct raw_tool *raw, size_t number)
+{
+    const bool typed = raw->kind && raw->kind->facts & TYPED;
+    const struct client_tool *known = typed ? client_tool_find(raw->kind->tag) : NULL;
+
+    return (struct tool){
+        .name = raw->name,
+        .description = known ? known->description : raw->description,
+        .schema = known ? known->schema : raw->schema,
+        .path = known ? arena_printf(arena, "tools.%zu.%s", number, known->type).s
+                      : arena_printf(arena, "tools.%zu.custom.input_schema", number).s,
+        .strict = raw->strict,
+        .deferred = raw->deferred,
+        .cache_seconds = request_mark_seconds(raw->mark),
+    };
+}
+
+/* Where the client asks for the server's own search among deferred tools, there is nothing to look
+ * for: all are shown. The search itself is no tool of the model's then. */
 static void build_tools(struct arena *arena, const struct raw_request *raw,
                         struct message_request *request)
 {
     const struct raw_tool *tools = raw->tools.items;
+    bool all = false;
 
+    for (size_t i = 0; i < raw->tools.n; i++)
+        all |= is_search(&tools[i]);
     request->tools = arena_array(arena, raw->tools.n, sizeof *request->tools);
     for (size_t i = 0; i < raw->tools.n; i++) {
-        const struct raw_tool *tool = &tools[i];
-        const bool typed = tool->kind && tool->kind->facts & TYPED;
-        const struct client_tool *known = typed ? client_tool_find(tool->kind->tag) : NULL;
-        request->tools[i] = (struct tool){
-            .name = tool->name,
-            .description = known ? known->description : tool->description,
-            .schema = known ? known->schema : tool->schema,
-            .path = known ? arena_printf(arena, "tools.%zu.%s", i, known->type).s
-                          : arena_printf(arena, "tools.%zu.custom.input_schema", i).s,
-            .strict = tool->strict,
-            .deferred = tool->deferred,
-            .cache_seconds = request_mark_seconds(tool->mark),
-        };
+        if (!is_search(&tools[i])) {
+            struct tool *tool = &request->tools[request->tools_n++];
+            *tool = tool_of(arena, &tools[i], i);
+            tool->deferred &= !all;
+        } else if (tools[i].mark.given && request->tools_n) {   /* nearest what is left */
+            request->tools[request->tools_n - 1].cache_seconds =
+                request_mark_seconds(tools[i].mark);
+        }
     }
-    request->tools_n = raw->tools.n;
+    request->has_tools = request->tools_n > 0;
 }
 
-static struct tool_choice choice_of(const struct raw_request *raw)
+static struct tool_choice choice_of(const struct raw_request *raw,
+                                    const struct message_request *request)
 {
-    const struct raw_tool *tools = raw->tools.items;
-    const struct raw_choice *raw_choice = &raw->tool_choice;
-    struct tool_choice choice = {.kind = raw->tools.n ? CHOICE_AUTO : CHOICE_NONE};
+    const struct raw_choice *given = &raw->tool_choice;
+    struct tool_choice choice = {.kind = CHOICE_AUTO, .one = given->one};
 
-    if (!raw_choice->kind)
-        return choice;
-    choice.kind = (enum choice_kind)raw_choice->kind->facts;
-    choice.one = raw_choice->one;
+    if (request->tools_n == 0)
+        return (struct tool_choice){.kind = CHOICE_NONE};
+    if (given->kind)
+        choice.kind = (enum choice_kind)given->kind->facts;
     if (choice.kind == CHOICE_TOOL)
-        while (!str_equal(tools[choice.tool].name, raw_choice->name))   /* it is there */
+        while (!str_equal(request->tools[choice.tool].name, given->name))   /* it is there */
             choice.tool++;
     return choice;
 }
@@ -110,16 +132,15 @@ static const struct message_request *request_build(struct decoder *decoder, stru
         .top_p = raw->top_p,
         .top_k = raw->top_k,
         .format = format_of(decoder, raw),
-        .tool_choice = choice_of(raw),
         .thinking = thinking_of(raw),
         .user_id = raw->metadata.user_id,
         .caller = decoder->options->caller,
-        .has_tools = raw->tools.n > 0,
         .diagnostics = raw->diagnostics,
         .context_management = raw->context_management,
     };
     place_automatic(raw);
     build_tools(decoder->arena, raw, request);
+    request->tool_choice = choice_of(raw, request);
     request_build_system(decoder->arena, raw, request);
     request_build_messages(decoder->arena, raw, request);
     if (request->messages_n == 0) {

@@ -66,6 +66,7 @@ struct raw_message {
 enum tool_facts {
     TYPED = 1,                  /* client_tools.h has its description and schema */
     SEES = 2,                   /* its results are images */
+    SEARCHES = 4,               /* among deferred tools: here none is, when one of these is there */
 };
 
 struct raw_tool {

@@ -219,6 +219,17 @@ struct names {
     size_t n;
 };
 
+/* Whether it is the server's own, which the model doesn't call. */
+static bool is_search(const struct raw_request *raw, struct str name)
+{
+    const struct raw_tool *tools = raw->tools.items;
+
+    for (size_t i = 0; i < raw->tools.n; i++)
+        if (tools[i].kind && tools[i].kind->facts & SEARCHES && str_equal(tools[i].name, name))
+            return true;
+    return false;
+}
+
 static struct names names_sort(struct arena *arena, const struct raw_request *raw)
 {
     const struct raw_tool *tools = raw->tools.items;
@@ -248,6 +259,9 @@ static bool check_choice(struct decoder *decoder, const struct raw_request *raw,
     if (raw->tools.n == 0)
         return decode_fail(decoder, NULL,
                            "tool_choice may only be specified while providing tools");
+    if (choice->kind->facts == CHOICE_TOOL && is_search(raw, choice->name))
+        return decode_fail(decoder, NULL, "tool_choice.tool.name: the search for tools can't be forced "
+                                          "on this server");
     return choice->kind->facts != CHOICE_TOOL || names_have(names, choice->name) ||
            decode_fail(decoder, NULL, "Tool '%.*s' not found in provided tools", STR_ARG(shown));
 }

@@ -75,6 +75,8 @@ static const char *const editor_old[] = {"str_replace_editor", NULL};
 static const char *const editor[] = {"str_replace_based_edit_tool", NULL};
 static const char *const memory[] = {"memory", NULL};
 static const char *const computer[] = {"computer", NULL};
+static const char *const search_regex[] = {"tool_search_tool_regex", NULL};
+static const char *const search_bm25[] = {"tool_search_tool_bm25", NULL};
 
 static bool take_fixed_name(struct decoder *decoder, const struct path *at, yyjson_val *value,
                             const void *rule, void *out)
@@ -107,6 +109,8 @@ static const struct field computer_fields[] = {
     {"enable_zoom", take_bool, NULL, 0, 0},
     SWITCHES,
 };
+static const struct field search_regex_fields[] = {FIXED_NAME(search_regex), SWITCHES};
+static const struct field search_bm25_fields[] = {FIXED_NAME(search_bm25), SWITCHES};
 static const struct field toolset_fields[] = {
     {"configs", take_any, NULL, NULLABLE, 0},
     {"cache_control", take_cache_control, NULL, NULLABLE, INTO(struct raw_tool, mark)},
@@ -128,11 +132,15 @@ static const struct variant tools[] = {
     {"computer_20251124", CLOSED(computer_fields), SEES},
     {"computer_toolset_20260801", CLOSED(toolset_fields), SEES},
     {"browser_toolset_20260801", CLOSED(toolset_fields), SEES},
+    {"tool_search_tool_regex_20251119", CLOSED(search_regex_fields), SEARCHES},
+    {"tool_search_tool_regex", CLOSED(search_regex_fields), SEARCHES},
+    {"tool_search_tool_bm25_20251119", CLOSED(search_bm25_fields), SEARCHES},
+    {"tool_search_tool_bm25", CLOSED(search_bm25_fields), SEARCHES},
 };
 static const struct tagged_union tool = {TABLE(tools), INTO(struct raw_tool, kind)};
 
 static const char *const hosted[] = {"web_search_", "web_fetch_", "code_execution_", "advisor_",
-                                     "mcp_toolset", "tool_search_tool_"};
+                                     "mcp_toolset"};
 
 static bool is_hosted(struct str type)
 {

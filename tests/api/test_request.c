@@ -266,6 +266,32 @@ static void test_tools(void **state)
     assert_false(r->tool_choice.one);
 }
 
+/* The server's search finds all, so that it has nothing to do. */
+static void test_search_shows_all(void **state)
+{
+    struct fixture *f = *state;
+    const struct message_request *r = decode_text(
+        f, "{" MODEL "," HI ",\"tools\":[{\"name\":\"a\",\"input_schema\":{\"type\":\"object\"}},"
+           "{\"type\":\"tool_search_tool_bm25_20251119\",\"name\":\"tool_search_tool_bm25\","
+           "\"cache_control\":{\"type\":\"ephemeral\"}},"
+           "{\"name\":\"b\",\"input_schema\":{\"type\":\"object\"},\"defer_loading\":true}],"
+           "\"tool_choice\":{\"type\":\"tool\",\"name\":\"b\"}}");
+
+    assert_non_null(r);
+    assert_int_equal(r->tools_n, 2);
+    assert_int_equal(r->tools[0].cache_seconds, REQUEST_SECONDS_5M);
+    str_eq(r->tools[1].name, "b");
+    assert_string_equal(r->tools[1].path, "tools.2.custom.input_schema");
+    assert_false(r->tools[1].deferred);
+    assert_int_equal(r->tool_choice.tool, 1);
+
+    r = decode_text(f, "{" MODEL "," HI ",\"tools\":[{\"type\":\"tool_search_tool_regex\","
+                       "\"name\":\"tool_search_tool_regex\"}],\"tool_choice\":{\"type\":\"any\"}}");
+    assert_non_null(r);
+    assert_false(r->has_tools);
+    assert_int_equal(r->tool_choice.kind, CHOICE_NONE);
+}
+
 /* What a client names by its type alone has a text and a schema that is one. */
 static void test_tools_that_clients_run(void **state)
 {
@@ -798,6 +824,7 @@ int main(void)
         T(test_neighbours_of_one_role_are_merged),
         T(test_dropped_blocks_leave_no_trace),
         T(test_tools),
+        T(test_search_shows_all),
         T(test_tools_that_clients_run),
         T(test_calls_and_results),
         T(test_documents_are_text),
