@@ -98,6 +98,32 @@ def test_the_command_says_what_fails(config):
     assert json.loads(alone.stdout) == {"type": "error", "message": "ValueError: /nonexistent is not a folder"}
 
 
+SPELL = """
+import json, sys, types, tokenizers
+sys.path.insert(0, sys.argv[1])
+import mlx_inference
+backend = tokenizers.Tokenizer.from_file(sys.argv[2] + "/tokenizer.json")
+tokens = mlx_inference.Tokens(types.SimpleNamespace(
+    backend_tokenizer=backend, bos_token=None, bos_token_id=None, eos_token=None))
+ids, ((at, _),) = tokens.encode([{"text": "so:\\n", "mark": 1}, {"text": sys.argv[3], "plain": True}])
+speller = mlx_inference.Speller(tokens, ids[:at])
+print(json.dumps([[speller.add(i) for i in ids[at:]] + [speller.finish()], sorted(tokens.control & set(ids))]))
+"""
+
+
+@pytest.mark.parametrize("model", FOLDERS)
+def test_text_is_spelled_as_its_tokens_come(config, model):
+    """Whole characters only, each as soon as its last byte is there; and look-alikes gave no special token."""
+    text = f"{HARD} \U0001f468\u200d\U0001f469 end"
+    run = subprocess.run([PYTHON, "-c", SPELL, BRIDGE.parent, FOLDERS[model], text], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+    pieces, control = json.loads(run.stdout)
+    assert "".join(pieces) == (text if model == "bytes" else text.replace("\u2581", " "))  # how pieces write a space
+    assert "\ufffd" not in "".join(pieces)
+    assert not control
+    assert sum(map(bool, pieces)) > len(text) // 3
+
+
 @pytest.mark.parametrize("model", FOLDERS)
 def test_its_tokens_are_the_engines(served, model):
     """Two tokenizers, of two makers, count the same: look-alikes of special tokens are text for both."""
