@@ -47,6 +47,8 @@ static void world_open(struct world *world, struct mlx_options options)
     uv_unref((uv_handle_t *)&world->limit);
     options.card.id = options.card.display_name = STR("scripted");
     options.model_path = world->folder;
+    if (!options.python)
+        options.python = getenv("PENSIEVE_TEST_PYTHON");
     options.script = arena_printf(world->arena, "%s/support/bridge_scripted.py", tests).s;
     world->backend = mlx_new(&world->loop, &options, &err);
     if (!world->backend)
