@@ -42,6 +42,8 @@ struct glue_part {
     size_t name_n;
     const char *text;           /* UTF-8 */
     size_t text_n;
+    bool loose;                 /* a JSON Schema that becomes {"type": "object"} where it, or all
+                                 * together, can't be compiled; its pointer then is empty */
 };
 
 /* Compiles under limits of memory, time and size. spaced: a text may begin with one space more.

@@ -100,7 +100,12 @@ pub struct Part {
     pub language: Language,
     pub name: String,
     pub text: String,
+    /// A JSON Schema that becomes ANY where it would be an error.
+    pub loose: bool,
 }
+
+/// What a loose schema becomes.
+const ANY: &str = r#"{"type": "object"}"#;
 
 /// Why there is no grammar: the part to blame, and what is wrong with it.
 pub struct Refused {
@@ -132,20 +137,28 @@ fn wording(reason: &str) -> String {
     }
 }
 
+fn json_grammar(part: &Part, schema: &Value) -> GrammarWithLexer {
+    GrammarWithLexer {
+        name: Some(part.name.clone()),
+        json_schema: Some(with_options(schema.clone())),
+        ..GrammarWithLexer::default()
+    }
+}
+
 fn json_part(vocab: &Vocab, part: &Part) -> Result<(GrammarWithLexer, Vec<String>), String> {
     let mut schema: Value = serde_json::from_str(&part.text).map_err(|error| wording(&error.to_string()))?;
     if !schema.is_object() {
         return Err(wording("it is not an object"));
     }
     schema.as_object_mut().map(|map| map.shift_remove("x-guidance"));    // options are ours to set
-    let grammar = |schema: &Value| GrammarWithLexer {
-        name: Some(part.name.clone()),
-        json_schema: Some(with_options(schema.clone())),
-        ..GrammarWithLexer::default()
-    };
-    let compiles = |schema: &Value| vocab.matcher(vec![grammar(schema)]).map(drop);
+    let compiles = |schema: &Value| vocab.matcher(vec![json_grammar(part, schema)]).map(drop);
     let (schema, pointers) = schema::loosen(&schema, compiles).map_err(|reason| wording(&reason))?;
-    Ok((grammar(&schema), pointers))
+    Ok((json_grammar(part, &schema), pointers))
+}
+
+fn any_part(part: &Part) -> Result<GrammarWithLexer, String> {
+    let schema = serde_json::from_str(ANY).map_err(|error| error.to_string())?;
+    Ok(json_grammar(part, &schema))
 }
 
 fn lark_part(part: &Part) -> GrammarWithLexer {
@@ -156,26 +169,57 @@ fn lark_part(part: &Part) -> GrammarWithLexer {
     GrammarWithLexer { name: Some(part.name.clone()), lark_grammar: Some(lark), ..GrammarWithLexer::default() }
 }
 
+/// Compiles the set. As long as it is too much in all, the larger half of its loose schemas goes.
+fn together(
+    vocab: &Vocab,
+    parts: &[Part],
+    first: Option<GrammarWithLexer>,
+    grammars: &mut [GrammarWithLexer],
+    loosened: &mut Vec<(usize, String)>,
+) -> Result<Matcher, String> {
+    let mut loose: Vec<usize> = (0..parts.len()).filter(|&i| parts[i].loose).collect();
+    loose.sort_by_key(|&i| std::cmp::Reverse(parts[i].text.len()));
+    loop {
+        let all = first.iter().chain(grammars.iter()).cloned().collect();
+        let gone = match vocab.matcher(all) {
+            Ok(matcher) => return Ok(matcher),
+            Err(reason) if loose.is_empty() => return Err(reason),
+            Err(_) => loose.drain(..loose.len().div_ceil(2)),
+        };
+        for i in gone {
+            grammars[i] = any_part(&parts[i])?;
+            loosened.retain(|(part, _)| *part != i);
+            loosened.push((i, String::new()));
+        }
+    }
+}
+
 impl Grammar {
     /// spaced: the first token of a text may begin with a space that its reader drops.
     pub fn new(vocab: &Vocab, parts: &[Part], spaced: bool) -> Result<Grammar, Refused> {
         let mut grammars = Vec::new();
         let mut loosened = Vec::new();
-        if spaced {
-            let lark = format!("start: @{0} | \" \" @{0}", parts[0].name);
-            grammars.push(GrammarWithLexer { name: Some("spaced".into()), ..GrammarWithLexer::from_lark(lark) });
-        }
         for (i, part) in parts.iter().enumerate() {
             grammars.push(match part.language {
                 Language::JsonSchema => {
-                    let (grammar, pointers) = json_part(vocab, part).map_err(|text| Refused { part: i, text })?;
+                    let (grammar, pointers) = json_part(vocab, part)
+                        .or_else(|text| match part.loose {
+                            true => Ok((any_part(part)?, vec![String::new()])),
+                            false => Err(text),
+                        })
+                        .map_err(|text| Refused { part: i, text })?;
                     loosened.extend(pointers.into_iter().map(|pointer| (i, pointer)));
                     grammar
                 }
                 _ => lark_part(part),
             });
         }
-        let start = vocab.matcher(grammars).map_err(|text| Refused { part: 0, text })?;
+        let spaces = spaced.then(|| {
+            let lark = format!("start: @{0} | \" \" @{0}", parts[0].name);
+            GrammarWithLexer { name: Some("spaced".into()), ..GrammarWithLexer::from_lark(lark) }
+        });
+        let start = together(vocab, parts, spaces, &mut grammars, &mut loosened)
+            .map_err(|text| Refused { part: 0, text })?;
         Ok(Grammar { start: Mutex::new(start), loosened })
     }
 

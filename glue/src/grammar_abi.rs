@@ -27,6 +27,7 @@ pub struct GluePart {
     name_n: usize,
     text: *const u8,
     text_n: usize,
+    loose: bool,
 }
 
 pub struct GlueVocab(Arc<Vocab>);
@@ -91,7 +92,8 @@ fn parts_of(parts: &[GluePart]) -> Result<Vec<Part>, Refused> {
             1 => Language::Lark,
             _ => Language::Regex,
         };
-        Ok(Part { language, name: utf8(name).map_err(refused)?, text: utf8(text).map_err(refused)? })
+        let (name, text) = (utf8(name).map_err(refused)?, utf8(text).map_err(refused)?);
+        Ok(Part { language, name, text, loose: part.loose })
     };
     parts.iter().enumerate().map(part_of).collect()
 }

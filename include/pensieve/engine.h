@@ -133,6 +133,8 @@ struct grammar_part {
     enum grammar_language language;
     struct str name;            /* letters, digits, _ and -; may be "" in a set of one */
     struct str text;            /* UTF-8 */
+    bool loose;                 /* a JSON Schema that can't be compiled at all, or not together with the
+                                 * others, becomes {"type": "object"} instead of an error */
 };
 
 enum {

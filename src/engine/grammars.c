@@ -130,7 +130,8 @@ static bool write_key(struct buf *out, const struct grammar_source *source)
     buf_printf(out, "%d\n", source->spaced);
     for (size_t i = 0; i < source->parts_n; i++) {
         const struct grammar_part *part = &source->parts[i];
-        buf_printf(out, "%d %zu %zu\n", part->language, part->name.n, part->text.n);
+        buf_printf(out, "%d %d %zu %zu\n", part->language, part->loose, part->name.n,
+                   part->text.n);
         buf_str(out, part->name);
         if (!buf_str(out, part->text))
             return false;
@@ -167,7 +168,7 @@ static struct grammar *grammar_new(const struct glue_vocab *trie,
     for (size_t i = 0; i < source->parts_n; i++) {
         const struct grammar_part *part = &source->parts[i];
         parts[i] = (struct glue_part){part->language, part->name.s, part->name.n, part->text.s,
-                                      part->text.n};
+                                      part->text.n, part->loose};
     }
     struct glue_grammar *compiled = glue_grammar_new(trie, parts, source->parts_n, source->spaced,
                                                      &loosened, &refused, &error);

@@ -224,9 +224,11 @@ static void parts_refer_to_each_other(void **state)
 {
     struct room *room = *state;
     const struct grammar_part parts[] = {
-        {GRAMMAR_LARK, STR("call"), STR("start: <|im_end|>> \"{\\\"name\\\":\\\"cc\\\",\" @cc \"}\"")},
-        {GRAMMAR_JSON_SCHEMA, STR("cc"), STR("{\"type\":\"array\",\"uniqueItems\":true,\"items\":"
-                                             "{\"type\":\"integer\",\"not\":{\"const\":3}}}")},
+        {.language = GRAMMAR_LARK, .name = STR("call"),
+         .text = STR("start: <|im_end|>> \"{\\\"name\\\":\\\"cc\\\",\" @cc \"}\"")},
+        {.language = GRAMMAR_JSON_SCHEMA, .name = STR("cc"),
+         .text = STR("{\"type\":\"array\",\"uniqueItems\":true,\"items\":"
+                     "{\"type\":\"integer\",\"not\":{\"const\":3}}}")},
     };
     struct err err = {0};
     bool allowed[TOKENS];
@@ -237,7 +239,8 @@ static void parts_refer_to_each_other(void **state)
     assert_int_equal(err.code, ERR_INVALID);
 
     const struct grammar_part good[] = {
-        {GRAMMAR_LARK, STR("call"), STR("start: <|im_end|> \"x\" @cc \"}\"")}, parts[1]};
+        {.language = GRAMMAR_LARK, .name = STR("call"),
+         .text = STR("start: <|im_end|> \"x\" @cc \"}\"")}, parts[1]};
     struct grammar *grammar = grammars_take(
         room->grammars, &(struct grammar_source){.parts = good, .parts_n = 2}, &err);
     if (!grammar)
@@ -251,6 +254,35 @@ static void parts_refer_to_each_other(void **state)
     constraint_free(constraint);
 }
 
+/* A loose schema that is none becomes any object; the others stay. */
+static void loose_parts_give_way(void **state)
+{
+    struct room *room = *state;
+    const struct grammar_part parts[] = {
+        {.language = GRAMMAR_LARK, .name = STR("call"), .text = STR("start: \"a\" @none | \"b\" @good")},
+        {.language = GRAMMAR_JSON_SCHEMA, .name = STR("none"), .loose = true,
+         .text = STR("{\"type\":\"strin\"}")},
+        {.language = GRAMMAR_JSON_SCHEMA, .name = STR("good"), .loose = true,
+         .text = STR("{\"type\":\"boolean\"}")},
+    };
+    const struct grammar_source source = {.parts = parts, .parts_n = 3};
+    static const struct {
+        const char *text;
+        enum verdict verdict;
+    } cases[] = {{"a{\"x\": 1}", WHOLE}, {"atrue", WRONG}, {"b{", WRONG}, {"btrue", WHOLE}};
+    struct err err = {0};
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct grammar *grammar = grammars_take(room->grammars, &source, &err);
+        if (!grammar)
+            fail_msg("%s", err.text);
+        assert_true(str_is(grammar_loosened(grammar), "none\n"));
+        struct constraint *constraint = constraint_new(room->grammars, grammar, &err);
+        assert_int_equal(follow(room, constraint, cases[i].text), cases[i].verdict);
+        constraint_free(constraint);
+    }
+}
+
 /* Where the tokenizer writes a space before the first word, one may come, and no second. */
 static void a_first_space_where_the_tokenizer_has_one(void **state)
 {
@@ -259,8 +291,8 @@ static void a_first_space_where_the_tokenizer_has_one(void **state)
         enum verdict verdict;
     } cases[] = {{"true", WHOLE}, {" true", WHOLE}, {"  true", WRONG}};
     struct room *room = *state;
-    const struct grammar_part part = {GRAMMAR_JSON_SCHEMA, STR("answer"),
-                                      STR("{\"type\":\"boolean\"}")};
+    const struct grammar_part part = {.language = GRAMMAR_JSON_SCHEMA, .name = STR("answer"),
+                                      .text = STR("{\"type\":\"boolean\"}")};
     const struct grammar_source source = {.parts = &part, .parts_n = 1, .spaced = true};
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -505,6 +537,7 @@ int main(void)
         cmocka_unit_test(end_is_allowed_exactly_when_complete),
         cmocka_unit_test(a_forbidden_token_breaks),
         cmocka_unit_test(parts_refer_to_each_other),
+        cmocka_unit_test(loose_parts_give_way),
         cmocka_unit_test(a_first_space_where_the_tokenizer_has_one),
         cmocka_unit_test(keywords_that_cannot_be_enforced),
         cmocka_unit_test(what_stays_is_still_enforced),

@@ -1,0 +1,128 @@
+/* dialect_function.c - the grammar of a call as Qwen3-Coder writes it, where a value is text or JSON by its
+ * type (blocks_xml.c reads it back by the same rule).
+ *
+ * Parameters come in the schema's order. A string's value is any text, or one of its enum: its other
+ * keywords are not enforced. */
+#include "chat/grammar_writer.h"
+
+#include <stdlib.h>
+#include <yyjson.h>
+
+#include "base/json.h"
+
+const char writer_function_rules[] =
+    "text[suffix=\"\\n</parameter>\"]: /(.|\\n)*/\n"
+    "pairs: ( \"<parameter=\" /[^<>\\n]{1,64}/ \">\\n\" text w )*\n";
+
+static void put(struct writer *writer, const char *text)
+{
+    buf_cstr(&writer->out, text);
+}
+
+static void put_choices(struct writer *writer, yyjson_val *choices)
+{
+    yyjson_val *choice;
+    size_t i, n;
+
+    put(writer, " (");
+    yyjson_arr_foreach(choices, i, n, choice) {
+        put(writer, i ? " |" : "");
+        writer_literal(writer, json_str(choice));
+    }
+    put(writer, " ) \"\\n</parameter>\"");
+}
+
+static bool may_be_string(yyjson_val *type)
+{
+    size_t i, n;
+    yyjson_val *one;
+
+    if (!type || yyjson_equals_str(type, "string"))
+        return true;
+    yyjson_arr_foreach(type, i, n, one)
+        if (yyjson_equals_str(one, "string"))
+            return true;
+    return false;
+}
+
+static bool are_choices(yyjson_val *values)
+{
+    size_t i, n;
+    yyjson_val *one;
+
+    yyjson_arr_foreach(values, i, n, one)
+        if (!yyjson_is_str(one) || yyjson_get_len(one) == 0)
+            return false;
+    return yyjson_arr_size(values) > 0;
+}
+
+/* Where `place` is the property's in its schema. A reference needs the whole schema around it. */
+static void put_json_value(struct writer *writer, size_t tool, size_t place, yyjson_val *schema)
+{
+    const struct tool *from = &writer->needs->request->tools[tool];
+    size_t n = 0;
+    char *text = yyjson_val_write(schema, 0, &n);
+
+    if (text && !strstr(text, "\"$ref\"") && writer->parts_n + 1 < GRAMMAR_PARTS_MAX)
+        writer_schema(writer, &(struct grammar_part){
+            .language = GRAMMAR_JSON_SCHEMA, .loose = !from->strict,
+            .name = arena_printf(writer->arena, "t%zu-%zu", tool, place),
+            .text = arena_str(writer->arena, (struct str){text, n})});
+    else
+        writer_shared(writer, "json", "{}");
+    put(writer, " \"\\n</parameter>\"");
+    free(text);
+}
+
+static bool is_required(yyjson_val *root, yyjson_val *key)
+{
+    size_t i, n;
+    yyjson_val *one;
+
+    yyjson_arr_foreach(yyjson_obj_get(root, "required"), i, n, one)
+        if (yyjson_equals(one, key))
+            return true;
+    return false;
+}
+
+static void put_parameter(struct writer *writer, size_t tool, size_t place, yyjson_val *key,
+                          yyjson_val *schema)
+{
+    yyjson_val *type = yyjson_obj_get(schema, "type"), *choices = yyjson_obj_get(schema, "enum");
+    struct buf tag = {0};
+
+    buf_cstr(&tag, "<parameter=");
+    buf_str(&tag, json_str(key));
+    buf_cstr(&tag, ">\n");
+    writer_literal(writer, buf_view(&tag));
+    buf_release(&tag);
+    if (yyjson_equals_str(type, "string") && are_choices(choices))
+        put_choices(writer, choices);
+    else if (may_be_string(type))
+        put(writer, " text");
+    else
+        put_json_value(writer, tool, place, schema);
+    put(writer, " w");
+}
+
+void writer_function(struct writer *writer, size_t i, struct str name)
+{
+    const size_t tool = writer->tools[i];
+    const struct str text = writer->needs->request->tools[tool].schema;
+    yyjson_doc *doc = writer->any[i] ? NULL : yyjson_read(text.s, text.n, YYJSON_READ_NOFLAG);
+    yyjson_val *root = yyjson_doc_get_root(doc), *key, *schema;
+    yyjson_val *properties = yyjson_obj_get(root, "properties");
+    size_t place, n;
+
+    writer_literal(writer, name);
+    put(writer, " \">\" w");
+    yyjson_obj_foreach(properties, place, n, key, schema) {
+        const bool required = is_required(root, key);
+        put(writer, required ? "" : " (");
+        put_parameter(writer, tool, place, key, schema);
+        put(writer, required ? "" : " )?");
+    }
+    if (!properties)
+        put(writer, " pairs");
+    yyjson_doc_free(doc);
+}
