@@ -58,7 +58,8 @@ static void answer(struct constraint *constraint, size_t seed)
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
     static struct grammars *grammars;
-    const struct grammar_part part = {GRAMMAR_JSON_SCHEMA, STR("answer"), {(const char *)bytes, n}};
+    const struct grammar_part part = {.language = GRAMMAR_JSON_SCHEMA, .name = STR("answer"),
+                                      .text = {(const char *)bytes, n}};
     const struct grammar_source source = {.parts = &part, .parts_n = 1};
 
     if (!grammars) {

@@ -104,7 +104,8 @@ static bool run_submit(struct run *run, struct engine *engine, uint32_t max_toke
     };
 
     if (run->says) {
-        const struct grammar_part part = {GRAMMAR_REGEX, STR("says"), str_of(run->says)};
+        const struct grammar_part part = {.language = GRAMMAR_REGEX, .name = STR("says"),
+                                          .text = str_of(run->says)};
         const struct grammar_source source = {.parts = &part, .parts_n = 1};
         params.constraint = engine_constraint_new(engine, NULL, &source, NULL, err);
         if (!params.constraint)

@@ -130,7 +130,8 @@ static bool run_case(struct run *run, yyjson_val *root, struct err *err)
 
     if (!schema || !answer.s)
         return err_set(err, ERR_FORMAT, "a case lacks its schema or its answer");
-    const struct grammar_part part = {GRAMMAR_JSON_SCHEMA, STR("answer"), str_of(schema)};
+    const struct grammar_part part = {.language = GRAMMAR_JSON_SCHEMA, .name = STR("answer"),
+                                      .text = str_of(schema)};
     const struct grammar_source source = {.parts = &part, .parts_n = 1};
     const bool ok =
         tokenizer_encode(run->vocab, run->arena, answer, NULL, 0, false, &tokens, err) &&
