@@ -232,7 +232,7 @@ class Beginnings:
 
 
 class Runner:
-    """The model, and the answers it is at. The main thread's own, but for `tokens`."""
+    """The model, and the answers it is at. The main thread's own, but for `tokens` and `takes`."""
 
     def __init__(self, path, put, context=0, cache_bytes=0, batch=8):
         if not Path(path).is_dir():
@@ -261,17 +261,20 @@ class Runner:
         template = self.tokenizer.chat_template
         return template.get("default") if isinstance(template, dict) else template
 
+    def takes(self, answer):
+        """Whether it can be answered; else it is told why not. For any thread."""
+        least = min(answer.wanted, 1)
+        if len(answer.prompt) + least > self.context:
+            self.put(type="error", id=answer.id, code="too_long", tokens=len(answer.prompt), maximum=self.context - least)
+        elif not answer.prompt:
+            self.put(type="error", id=answer.id, code="invalid", message="the prompt has no tokens")
+        else:
+            return True
+        return False
+
     def start(self, answer):
         """Puts it into the batch. Where only the prompt is wanted, one token is computed and not told."""
-        request, prompt, wanted = answer.request, answer.prompt, answer.wanted
-        room = self.context - len(prompt)
-        if room < min(wanted, 1):
-            self.put(type="error", id=answer.id, code="too_long", tokens=len(prompt),
-                     maximum=self.context - min(wanted, 1))
-            return
-        if not prompt:
-            self.put(type="error", id=answer.id, code="invalid", message="the prompt has no tokens")
-            return
+        request, prompt = answer.request, answer.prompt
         # The last token is always computed: out of it comes the answer's first.
         space = request.get("space", "")
         cache, rest = self.cache.fetch_nearest_cache(space, prompt[:-1])
@@ -282,7 +285,7 @@ class Runner:
                  marks=[length for length, _ in marks or ()])
         answer.speller = Speller(self.tokens, prompt)
         (uid,) = self.batch.insert(
-            [prompt[found:]], max_tokens=[max(1, min(wanted, room))], caches=[cache],
+            [prompt[found:]], max_tokens=[max(1, min(answer.wanted, self.context - len(prompt)))], caches=[cache],
             all_tokens=[prompt[:found]], samplers=[sampler(request)])
         self.answers[uid] = answer
 
@@ -373,7 +376,9 @@ def read_requests(runner, work, output):
             if kind == "count":
                 output.put(type="count", id=request["id"], tokens=len(prompt))
             elif kind == "generate":
-                work.put(Answer({**request, "marks": marks}, prompt))
+                answer = Answer({**request, "marks": marks}, prompt)
+                if runner.takes(answer):
+                    work.put(answer)
             else:
                 raise ValueError(f"a request of an unknown type: {kind}")
         status = 0
@@ -439,7 +444,9 @@ def once(a):
                                                         add_generation_prompt=True)
         prompt, _ = runner.tokens.encode([{"text": text}])
         state["started"] = time.perf_counter()
-        runner.start(Answer({"id": 0, "max_tokens": a.max_tokens, "temperature": a.temperature, "seed": a.seed}, prompt))
+        answer = Answer({"id": 0, "max_tokens": a.max_tokens, "temperature": a.temperature, "seed": a.seed}, prompt)
+        if runner.takes(answer):
+            runner.start(answer)
         while runner.answers:
             runner.step()
     except Exception as error:
