@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "chat/replay_log.h"
@@ -201,27 +202,114 @@ static void entry_put(struct replay_store *store, struct replay_key key, struct 
 
 /* ---- from any thread ---- */
 
-/* Text blocks beside each other continue each other: clients join and cut them. */
+static void tell_value(struct buf *told, yyjson_val *value);
+
+static void tell_members(struct buf *told, yyjson_val *object)
+{
+    size_t i, n;
+    yyjson_val *key, *member;
+
+    put_u64(told, yyjson_obj_size(object));
+    yyjson_obj_foreach(object, i, n, key, member) {
+        tell_value(told, key);
+        tell_value(told, member);
+    }
+}
+
+static void tell_items(struct buf *told, yyjson_val *array)
+{
+    size_t i, n;
+    yyjson_val *item;
+
+    put_u64(told, yyjson_arr_size(array));
+    yyjson_arr_foreach(array, i, n, item)
+        tell_value(told, item);
+}
+
+/* A value by what it is, not by how it is spelled: a client parses an input and writes it again. All
+ * numbers are what JavaScript makes of them. Nested no deeper than json_parse allows. */
+static void tell_value(struct buf *told, yyjson_val *value)
+{
+    const yyjson_type type = yyjson_get_type(value);
+    const double number = yyjson_is_num(value) ? yyjson_get_num(value) + 0.0 : 0;   /* -0 is 0 */
+    uint64_t bits;
+
+    buf_char(told, (char)type);
+    switch (type) {
+    case YYJSON_TYPE_BOOL:
+        buf_char(told, yyjson_get_bool(value));
+        break;
+    case YYJSON_TYPE_NUM:
+        memcpy(&bits, &number, sizeof bits);
+        put_u64(told, bits);
+        break;
+    case YYJSON_TYPE_STR:
+        put_u64(told, yyjson_get_len(value));
+        buf_str(told, json_str(value));
+        break;
+    case YYJSON_TYPE_ARR:
+        tell_items(told, value);
+        break;
+    case YYJSON_TYPE_OBJ:
+        tell_members(told, value);
+        break;
+    default:
+        break;
+    }
+}
+
+static void tell_str(struct buf *told, struct str text)
+{
+    put_u64(told, text.n);
+    buf_str(told, text);
+}
+
+/* What is no text: a thought, or a call. */
+static void tell_block(struct buf *told, const struct content_block *block)
+{
+    struct arena *arena;
+    yyjson_val *input;
+
+    put_u32(told, (size_t)block->type);
+    if (block->type != BLOCK_TOOL_USE) {
+        tell_str(told, block->text);
+        tell_str(told, block->signature);
+        return;
+    }
+    tell_str(told, block->id);
+    tell_str(told, block->name);
+    arena = arena_new(4096);
+    if (json_parse(arena, block->text, &input, NULL))
+        tell_value(told, input);
+    else
+        tell_str(told, block->text);
+    arena_free(arena);
+}
+
+/* Text blocks beside each other continue each other: clients join and cut them. An empty one is as
+ * good as none. */
 struct replay_key replay_key_of(const struct replay_store *store, uint64_t space,
                                 const struct content_block *blocks, size_t blocks_n)
 {
-    struct buf told = {0};
-    size_t run = 0;
+    struct buf told = {0}, run = {0};
 
     put_u64(&told, space);
     for (size_t i = 0; i < blocks_n; i++) {
-        if (i == 0 || blocks[i].type != blocks[i - 1].type) {
-            put_u64(&told, run);
-            put_u32(&told, (size_t)blocks[i].type);
-            run = 0;
+        if (blocks[i].type == BLOCK_TEXT)
+            buf_str(&run, blocks[i].text);
+        if (run.n && (i + 1 == blocks_n || blocks[i + 1].type != BLOCK_TEXT)) {
+            put_u32(&told, BLOCK_TEXT);
+            tell_str(&told, buf_view(&run));
+            buf_reset(&run);
         }
-        buf_str(&told, blocks[i].text);
-        run += blocks[i].text.n;
+        if (blocks[i].type != BLOCK_TEXT)
+            tell_block(&told, &blocks[i]);
     }
-    put_u64(&told, run);
+    put_u32(&told, UINT32_MAX);
     const struct replay_key key = {hash_bytes(store->keys[0], told.data, told.n),
                                    hash_bytes(store->keys[1], told.data, told.n)};
     buf_release(&told);
+    buf_release(&run);
     return key;
 }
 
@@ -273,7 +361,7 @@ void replay_put(struct replay_store *store, struct replay_key key, const struct 
     buf_release(&record);
 }
 
-/* Digests are of at least two words: none is equal to a part of one of these. */
+/* A digest is of more than one word: none is equal to a part of one of these. */
 struct hash_key replay_secret(const struct replay_store *store, uint64_t purpose)
 {
     return (struct hash_key){hash_bytes(store->keys[0], &purpose, sizeof purpose),
