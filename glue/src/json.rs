@@ -16,6 +16,10 @@ pub struct Style {
 /// Values nest through what a template builds, so the depth is bounded here and not by the input.
 const DEPTH_MAX: usize = 200;
 
+/// The marks of chat/marks.h, which are taken out of what was rendered: never escaped.
+const MARK_FIRST: char = '\u{fdd0}';
+const MARK_LAST: char = '\u{fdd7}';
+
 pub fn dumps(value: &Value, style: &Style, size_max: usize) -> Result<String, Error> {
     let mut writer = Writer { out: String::new(), style, size_max };
     writer.value(value, 0)?;
@@ -56,6 +60,7 @@ impl Writer<'_> {
         self.out.push('"');
         for c in s.chars() {
             match c {
+                MARK_FIRST..=MARK_LAST => self.out.push(c),
                 '"' => self.out.push_str("\\\""),
                 '\\' => self.out.push_str("\\\\"),
                 '\n' => self.out.push_str("\\n"),

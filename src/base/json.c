@@ -6,6 +6,8 @@
  * that it doesn't reach are never touched. */
 #include "base/json.h"
 
+#include <stdlib.h>
+
 struct measure {
     size_t values;              /* at most so many */
     size_t too_deep_at;         /* SIZE_MAX: nowhere */
@@ -171,4 +173,62 @@ bool json_quote(struct buf *out, struct str s)
     buf_char(out, '"');
     json_escape(out, s);
     return buf_char(out, '"');
+}
+
+static void put_scalar(struct buf *out, const yyjson_val *value)
+{
+    size_t n;
+    char *text = yyjson_val_write(value, YYJSON_WRITE_NOFLAG, &n);
+
+    if (text)
+        buf_append(out, text, n);
+    free(text);
+}
+
+static void put_string(struct buf *out, struct str s, const struct json_style *style)
+{
+    if (style->string)
+        style->string(out, s);
+    else
+        json_quote(out, s);
+}
+
+static void put_value(struct buf *out, yyjson_val *value, const struct json_style *style)
+{
+    size_t i, n;
+    yyjson_val *key, *inner;
+
+    switch (yyjson_get_type(value)) {
+    case YYJSON_TYPE_STR:
+        put_string(out, json_str(value), style);
+        break;
+    case YYJSON_TYPE_ARR:
+        buf_char(out, '[');
+        yyjson_arr_foreach(value, i, n, inner) {
+            buf_cstr(out, i ? style->comma : "");
+            put_value(out, inner, style);
+        }
+        buf_char(out, ']');
+        break;
+    case YYJSON_TYPE_OBJ:
+        buf_char(out, '{');
+        yyjson_obj_foreach(value, i, n, key, inner) {
+            buf_cstr(out, i ? style->comma : "");
+            put_string(out, json_str(key), style);
+            buf_cstr(out, style->colon);
+            put_value(out, inner, style);
+        }
+        buf_char(out, '}');
+        break;
+    default:
+        put_scalar(out, value);
+        break;
+    }
+}
+
+void json_put(struct buf *out, yyjson_val *value, const struct json_style *style)
+{
+    static const struct json_style python = {.comma = ", ", .colon = ": "};
+
+    put_value(out, value, style ? style : &python);
 }

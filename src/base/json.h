@@ -41,4 +41,13 @@ static inline bool json_none(yyjson_val *value)
 bool json_escape(struct buf *out, struct str s);
 bool json_quote(struct buf *out, struct str s);
 
+struct json_style {
+    const char *comma, *colon;
+    void (*string)(struct buf *out, struct str s);      /* NULL: json_quote; keys too */
+};
+
+/* Appends a value that json_parse gave as JSON text. style NULL: as Python writes it, with a space behind
+ * commas and colons. */
+void json_put(struct buf *out, yyjson_val *value, const struct json_style *style);
+
 #endif

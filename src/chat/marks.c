@@ -166,6 +166,46 @@ void marks_put_replay(struct buf *out, struct str text, const struct marks_point
     put_mark(out, MARK_CLOSE);
 }
 
+/* ---- in JSON ---- */
+
+bool marks_needless(struct str text)
+{
+    static const char harmless[] = " !#$%&()*+,-./:;=?@^_~'";
+
+    for (size_t i = 0; i < text.n; i++) {
+        const char c = text.s[i];
+        const bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!word && (c == '\0' || !strchr(harmless, c)))
+            return false;
+    }
+    return true;
+}
+
+void marks_put_string(struct buf *out, struct str text, const struct marks_point *point)
+{
+    struct buf marked = {0};
+
+    if (!point && marks_needless(text)) {
+        json_quote(out, text);
+        return;
+    }
+    marks_put(&marked, text, point, point != NULL);
+    json_quote(out, buf_view(&marked));
+    buf_release(&marked);
+}
+
+static void put_json_string(struct buf *out, struct str text)
+{
+    marks_put_string(out, text, NULL);
+}
+
+void marks_put_json(struct buf *out, yyjson_val *value)
+{
+    static const struct json_style style = {.comma = ",", .colon = ":", .string = put_json_string};
+
+    json_put(out, value, &style);
+}
+
 /* ---- taking them out ---- */
 
 struct taking {

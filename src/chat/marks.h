@@ -12,6 +12,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/json.h"
 #include "base/str.h"
 #include "chat/prompt.h"
 #include "chat/replay.h"
@@ -33,6 +34,15 @@ void marks_put(struct buf *out, struct str text, const struct marks_point *point
  * in the list that marks_take gets. */
 void marks_put_replay(struct buf *out, struct str text, const struct marks_point *points,
                       size_t points_n, const struct replay *replay, size_t number);
+
+/* A JSON value, as the text of one, with marks in its strings: keys too, for templates write both out. A
+ * string of nothing but letters, digits and some signs (marks_needless) stays as it is, so that a template
+ * can look for "string" or "properties". */
+void marks_put_json(struct buf *out, yyjson_val *value);
+/* The same of one string; with a point at its end, if that isn't NULL. */
+void marks_put_string(struct buf *out, struct str text, const struct marks_point *point);
+/* No part of it can be a control token's spelling, or complete one in a template. */
+bool marks_needless(struct str text);
 
 /* Takes the marks out of rendered text. A point that the template left out is not in out->points; of
  * several, the first counts. ERR_INVALID: the template cut a text so that its borders are lost. */

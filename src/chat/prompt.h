@@ -36,6 +36,7 @@ struct prompt {
     size_t plain_n;
     struct given_range *given;          /* what was sampled here */
     size_t given_n;
+    bool in_thought;                    /* it ends inside a thought that the template has opened */
     struct prompt_point points[PROMPT_POINTS_MAX];
     size_t points_n;
     uint32_t seconds[PROMPT_POINTS_MAX];        /* [number]: what the block asked for */

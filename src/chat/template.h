@@ -10,25 +10,58 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "base/str.h"
+#include "chat/dialect.h"
 #include "chat/replay.h"
 
 enum { TEMPLATE_SOURCE_BYTES_MAX = 1 << 20, TEMPLATE_OUTPUT_BYTES_MAX = 64 << 20 };
 
 struct chat_template;
 
+/* How an answer with calls that was sampled here is told again as a message that has content only, so that
+ * the template ends the turn, and goes on behind it, as if it had written the calls itself. */
+enum told_calls {
+    TOLD_NEVER,                 /* no way was found */
+    TOLD_PLAIN,                 /* without tool_calls */
+    TOLD_NULL,                  /* with tool_calls: null */
+    TOLD_EMPTY,                 /* with tool_calls: [] */
+};
+
+/* What a template does with what it is given, found out by trying (probe.c). Whatever it drops or raises
+ * on, it does not take. */
+struct template_traits {
+    bool system;                /* a system message, first */
+    bool system_inside;         /* and in place, after a user's */
+    bool tools;                 /* shows the definitions in `tools`; false: and so are all below, */
+    bool calls;                 /* an assistant's tool_calls, */
+    bool calls_as_text;         /* their arguments as JSON text: not as objects, */
+    bool calls_parallel;        /* also several in one message, */
+    bool calls_beside;          /* also with the message's own text, */
+    bool calls_thought;         /* and with a thought beside both; */
+    bool results;               /* messages of role "tool", several in a row, */
+    bool user_behind;           /* and a user's behind them */
+    bool short_ids;             /* calls must have ids of nine letters and digits */
+    enum told_calls told;
+    const char *thinking;       /* the variable that turns thoughts on and off; NULL: none is known */
+};
+
 /* ERR_FORMAT: it does not compile, or can't render a user's message. */
 struct chat_template *template_new(struct str source, struct str bos, struct str eos,
                                    struct err *err);
 void template_free(struct chat_template *tmpl);         /* NULL is allowed */
 
-/* What the template does with system messages, found out when it was compiled: takes them first, and
- * takes them after a user's, in place. One that drops them or raises does not take them. */
-bool template_takes_system(const struct chat_template *tmpl);
-bool template_takes_system_inside(const struct chat_template *tmpl);
+const struct template_traits *template_traits(const struct chat_template *tmpl);
+/* How its model writes calls and thoughts. */
+const struct dialect *template_dialect(const struct chat_template *tmpl);
 
-/* What the template writes before an answer that is told again (drop) instead of what it ends with
+/* Where an answer begins: they differ in what a template writes there. */
+struct template_place {
+    bool behind_result;         /* not: behind a user's message */
+    bool thinking;              /* thoughts are turned on */
+};
+
+/* What the template writes there before an answer that is told again (drop) instead of what it ends with
  * when it asks for one (add), behind what both have in common. Lives as long as the template. */
-struct replay_lead template_lead(const struct chat_template *tmpl);
+struct replay_lead template_lead(const struct chat_template *tmpl, struct template_place place);
 
 /* context_json: a JSON object with messages, add_generation_prompt and whatever else the template
  * may ask for; bos_token and eos_token are added. A raise_exception in the template is

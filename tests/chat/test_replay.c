@@ -189,8 +189,8 @@ static void the_lead_is_what_was_there_when_it_was_sampled(void **state)
     struct talk talk;
 
     talk_open(&talk, TRIMS, NULL);
-    assert_true(str_is(template_lead(talk.tmpl).add, "<think>\n\n</think>\n\n"));
-    assert_int_equal(template_lead(talk.tmpl).drop.n, 0);
+    assert_true(str_is(template_lead(talk.tmpl, (struct template_place){0}).add, "<think>\n\n</think>\n\n"));
+    assert_int_equal(template_lead(talk.tmpl, (struct template_place){0}).drop.n, 0);
     say(&talk, ROLE_USER, "Q");
     prepare(&talk);
     answer(&talk, " A ");
@@ -202,8 +202,8 @@ static void the_lead_is_what_was_there_when_it_was_sampled(void **state)
                         "<|im_start|>assistant\n<think>\n\n</think>\n\n");
     talk_close(&talk);
     talk_open(&talk, CHANNELS, NULL);
-    assert_true(str_is(template_lead(talk.tmpl).drop, "<|final|>"));
-    assert_int_equal(template_lead(talk.tmpl).add.n, 0);
+    assert_true(str_is(template_lead(talk.tmpl, (struct template_place){0}).drop, "<|final|>"));
+    assert_int_equal(template_lead(talk.tmpl, (struct template_place){0}).add.n, 0);
     talk_close(&talk);
     (void)state;
 }

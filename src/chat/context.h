@@ -1,0 +1,15 @@
+/* context.h - turns as a chat template's variables, as transformers' apply_chat_template names them. */
+#ifndef PENSIEVE_CHAT_CONTEXT_H
+#define PENSIEVE_CHAT_CONTEXT_H
+
+#include "base/buf.h"
+#include "chat/turns.h"
+
+/* A turn's text with its marks. */
+void context_put_turn(struct buf *out, const struct turn *turn);
+
+/* Appends a JSON object: messages, tools and the switches. */
+void context_put(struct buf *out, const struct turns *turns, const struct template_traits *traits,
+                 bool thinking);
+
+#endif
