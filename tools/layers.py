@@ -17,7 +17,7 @@ ROOMS = {
     "engine": (("base", "kernels", "pensieve"), ("pcre2", "utf8proc", "grammar")),
     "api": (("base",), ("yyjson",)),
     "chat": (("base", "api", "pensieve"), ("yyjson", "glue")),
-    "backend": (("base", "api", "chat", "pensieve"), ("uv",)),
+    "backend": (("base", "api", "chat", "pensieve"), ("uv", "curl", "yyjson")),
     "server": (("base", "api", "backend"), ("uv", "llhttp")),
     "app": (("base", "kernels", "engine", "api", "chat", "backend", "server", "pensieve"),
             ("uv", "curl", "crypto")),

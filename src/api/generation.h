@@ -35,7 +35,17 @@ struct decoding {
 };
 
 enum gen_event_type {
-    GEN_STARTED, GEN_BLOCK_START, GEN_DELTA, GEN_BLOCK_STOP, GEN_DONE, GEN_FAILED
+    GEN_STARTED, GEN_BLOCK_START, GEN_DELTA, GEN_BLOCK_STOP, GEN_PASS, GEN_DONE, GEN_FAILED
+};
+
+/* What another server of our API said, to be said as it stands (text: the members of a JSON object, at
+ * least one, without those that the writer sets: type, index; of a message id, model and role too). */
+enum gen_pass {
+    PASS_BLOCK,                         /* a block begins; its BLOCK_STOP comes as for others */
+    PASS_DELTA,                         /* more of it */
+    PASS_ENDING,                        /* message_delta: DONE then adds none */
+    PASS_EVENT,                         /* another event, pass_name */
+    PASS_MESSAGE,                       /* the whole message: of a request that doesn't stream */
 };
 
 struct gen_event {
@@ -46,6 +56,8 @@ struct gen_event {
     struct str tool_id, tool_name;      /* BLOCK_START, TOOL_USE */
     struct str text;                    /* DELTA: text, thought, or more of the input's JSON */
     struct str signature;               /* BLOCK_STOP, THINKING */
+    enum gen_pass pass;                 /* PASS: what text is */
+    struct str pass_name;               /* PASS_EVENT: letters and _ */
     enum stop_reason stop_reason;       /* DONE */
     struct str stop_sequence;           /* DONE, STOP_STOP_SEQUENCE: which one */
     /* STARTED: the prompt's, as far as it is known (a request that waits for long is started before the

@@ -135,6 +135,9 @@ static const struct message_request *request_build(struct decoder *decoder, stru
         .thinking = thinking_of(raw),
         .user_id = raw->metadata.user_id,
         .caller = decoder->options->caller,
+        .version = decoder->options->version,
+        .betas = decoder->options->betas,
+        .betas_n = decoder->options->betas_n,
         .diagnostics = raw->diagnostics,
         .context_management = raw->context_management,
     };

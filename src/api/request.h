@@ -137,6 +137,9 @@ struct message_request {
     struct thinking thinking;
     struct str user_id;                         /* metadata, n == 0: none */
     struct request_caller caller;
+    enum api_version version;                   /* and of the head's anthropic-beta, for who passes */
+    const struct str *betas;                    /* the request on */
+    size_t betas_n;
     bool has_tools;                             /* a side request of Claude Code has none */
     bool diagnostics;                           /* asked why the cache missed */
     bool context_management;                    /* asked for: answer that no edit was applied */

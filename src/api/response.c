@@ -22,6 +22,9 @@ struct message_writer {
     bool early;                 /* ... and the backend hasn't started it yet */
     enum block_type type;       /* ... of this type */
     uint32_t blocks;            /* how many were opened */
+    bool passed;                /* the open block is another server's: no form of ours */
+    bool ending_passed;         /* ... the message_delta was */
+    bool whole;                 /* ... the JSON answer is: content holds its members */
     struct usage prompt;
     struct buf content;         /* JSON answer: its blocks so far */
     size_t block_begin, text_begin;     /* JSON answer: where in content the open block begins */
@@ -99,7 +102,7 @@ static void write_head(const struct message_writer *writer, struct buf *out)
 {
     buf_cstr(out, "{\"model\":");
     json_quote(out, writer->request->model);
-    buf_printf(out, ",\"id\":\"%.*s\",\"type\":\"message\",\"role\":\"assistant\",\"content\":[",
+    buf_printf(out, ",\"id\":\"%.*s\",\"type\":\"message\",\"role\":\"assistant\",",
                STR_ARG(writer->id));
 }
 
@@ -134,6 +137,12 @@ static void write_body(struct message_writer *writer, struct buf *out,
                        const struct gen_event *done)
 {
     write_head(writer, out);
+    if (writer->whole) {
+        buf_str(out, buf_view(&writer->content));
+        buf_char(out, '}');
+        return;
+    }
+    buf_cstr(out, "\"content\":[");
     buf_str(out, buf_view(&writer->content));
     buf_cstr(out, "],\"container\":null,");
     write_stop(out, done);
@@ -173,7 +182,7 @@ static void frame_message_start(const struct message_writer *writer, struct buf 
     frame_begin(out, "message_start");
     buf_cstr(out, ",\"message\":");
     write_head(writer, out);
-    buf_cstr(out, "],\"container\":null,");
+    buf_cstr(out, "\"content\":[],\"container\":null,");
     write_stop(out, NULL);
     buf_cstr(out, ",\"usage\":{");
     write_usage_input(out, &writer->prompt);
@@ -238,8 +247,8 @@ static void frame_block_stop(struct buf *out, uint32_t index)
     frame_end(out);
 }
 
-static void frame_message_end(const struct message_writer *writer, struct buf *out,
-                              const struct gen_event *done)
+static void frame_message_delta(const struct message_writer *writer, struct buf *out,
+                                const struct gen_event *done)
 {
     frame_begin(out, "message_delta");
     buf_cstr(out, ",\"delta\":{");
@@ -250,6 +259,13 @@ static void frame_message_end(const struct message_writer *writer, struct buf *o
                done->usage.output_tokens, done->usage.thinking_tokens);
     write_context_management(writer, out);
     frame_end(out);
+}
+
+static void frame_message_end(const struct message_writer *writer, struct buf *out,
+                              const struct gen_event *done)
+{
+    if (!writer->ending_passed)
+        frame_message_delta(writer, out, done);
     frame_begin(out, "message_stop");
     frame_end(out);
 }
@@ -305,7 +321,7 @@ static void write_block_end(struct message_writer *writer, struct str signature)
 
 static void block_stop(struct message_writer *writer, struct buf *out, struct str signature)
 {
-    writer->open = writer->early = false;
+    writer->open = writer->early = writer->passed = false;
     if (!writer->request->stream) {
         write_block_end(writer, signature);
         return;
@@ -364,6 +380,64 @@ static void start(struct message_writer *writer, struct buf *out, const struct g
     }
 }
 
+/* ---- what another server said ---- */
+
+static void frame_passed(struct buf *out, const char *name, const uint32_t *index,
+                         struct str members)
+{
+    frame_begin(out, name);
+    if (index)
+        buf_printf(out, ",\"index\":%u", *index);
+    buf_char(out, ',');
+    buf_str(out, members);
+    frame_end(out);
+}
+
+static void pass_block(struct message_writer *writer, struct buf *out, struct str members)
+{
+    if (writer->open)
+        block_stop(writer, out, STR(""));
+    writer->open = writer->passed = true;
+    writer->type = BLOCK_TEXT;
+    frame_passed(out, "content_block_start", &writer->blocks, members);
+    writer->blocks++;
+}
+
+static void pass(struct message_writer *writer, struct buf *out, const struct gen_event *event)
+{
+    const uint32_t index = writer->blocks - 1;
+    char name[64];
+
+    if (event->pass == PASS_MESSAGE) {
+        buf_str(&writer->content, event->text);
+        writer->whole = true;
+        return;
+    }
+    if (!writer->request->stream || event->text.n == 0)
+        return;
+    switch (event->pass) {
+    case PASS_BLOCK:
+        pass_block(writer, out, event->text);
+        break;
+    case PASS_DELTA:
+        if (writer->open)
+            frame_passed(out, "content_block_delta", &index, event->text);
+        break;
+    case PASS_ENDING:
+        if (writer->open)
+            block_stop(writer, out, STR(""));
+        writer->ending_passed = true;
+        frame_passed(out, "message_delta", NULL, event->text);
+        break;
+    case PASS_EVENT:
+        snprintf(name, sizeof name, "%.*s", STR_ARG(event->pass_name));
+        frame_passed(out, name, NULL, event->text);
+        break;
+    case PASS_MESSAGE:
+        break;
+    }
+}
+
 static void done(struct message_writer *writer, struct buf *out, const struct gen_event *event)
 {
     assert(writer->started);
@@ -397,6 +471,9 @@ void message_writer_event(struct message_writer *writer, struct buf *out,
     case GEN_BLOCK_STOP:
         block_stop(writer, out, event->signature);
         break;
+    case GEN_PASS:
+        pass(writer, out, event);
+        break;
     case GEN_DONE:
         done(writer, out, event);
         break;
@@ -413,7 +490,7 @@ void message_writer_keepalive(struct message_writer *writer, struct buf *out, bo
 {
     if (!writer->request->stream || writer->ended)
         return;
-    if (!content || !writer->started) {
+    if (!content || !writer->started || writer->passed || writer->ending_passed) {
         frame_ping(out);
         writer->written = true;
         return;

@@ -325,7 +325,8 @@ static void relay_event(void *context, const struct gen_event *event)
     if (event->type == GEN_STARTED && relay->started)
         return;
     relay->started |= event->type == GEN_STARTED;
-    if (!relay->begun && (event->type == GEN_BLOCK_START || event->type == GEN_DONE)) {
+    if (!relay->begun && (event->type == GEN_BLOCK_START || event->type == GEN_PASS ||
+                         event->type == GEN_DONE)) {
         relay->begun = true;
         tries_served(&relay->tries);
     }
