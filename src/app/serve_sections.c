@@ -7,6 +7,10 @@
 
 #include "backend/mlx.h"
 #include "backend/pool.h"
+#include "backend/upstream.h"
+
+_Static_assert((int)CONFIG_MEMBERS_MAX < (int)POOL_MEMBERS_MAX,
+               "a chain is a model and its fallbacks");
 
 static struct str name_of(const struct config_model *model)
 {
@@ -49,13 +53,62 @@ static struct backend *make_mlx(struct serving *all, const struct config_model *
     return mlx_new(all->loop, &mlx, err);
 }
 
-/* It is not in this program yet. */
-static struct backend *make_other(struct serving *all, const struct config_model *model,
-                                  struct engine **engine, struct err *err)
+/* What is known of a model that is not in this process. */
+static struct model_card card_of(const struct config_model *model)
 {
-    (void)all, (void)engine;
-    err_set(err, ERR_USAGE, "backend = %s is not in this program yet", model->backend);
-    return NULL;
+    uint32_t context = (uint32_t)(model->context ? model->context : CONFIG_CONTEXT_UNKNOWN);
+    return (struct model_card){
+        .id = name_of(model),
+        .display_name = model->display_name[0] ? str_of(model->display_name) : name_of(model),
+        .max_input_tokens = context,
+        .max_tokens = model->max_tokens ? (uint32_t)model->max_tokens : context,
+    };
+}
+
+static bool add_upstream(struct serving *all, struct backend *pool,
+                         const struct config_model *model, struct str name, struct err *err)
+{
+    struct config_upstream upstream;
+    if (!config_upstream_of(all->config, all->arena, name, &upstream, err)) {
+        return false;
+    }
+    const struct upstream_options wish = {
+        .card = card_of(model),
+        .name = upstream.section.name,
+        .kind = strcmp(upstream.kind, "anthropic") == 0 ? UPSTREAM_ANTHROPIC : UPSTREAM_OPENAI,
+        .base_url = upstream.url,
+        .key = upstream.key,
+        .model = upstream.model,
+        .extra = upstream.extra,
+        .insecure = upstream.insecure,
+        .connect_ms = upstream.connect_ms,
+        .first_byte_ms = upstream.first_byte_ms,
+        .stall_ms = upstream.stall_ms,
+        .retries = model->upstreams.n > 1 ? 0 : (uint32_t)upstream.retries,
+    };
+    struct backend *backend = upstream_new(all->loop, &wish, err);
+    if (!backend) {
+        return err_prefix(err, "upstream %.60s", upstream.section.name);
+    }
+    backend_pool_add(pool, upstream.section.name, backend, true);
+    return true;
+}
+
+static struct backend *make_upstreams(struct serving *all, const struct config_model *model,
+                                      struct engine **engine, struct err *err)
+{
+    const struct pool_options wish = {
+        .card = card_of(model), .policy = POOL_SHARE, .probe_ms = model->probe_ms,
+    };
+    struct backend *pool = backend_pool_new(all->loop, &wish, err);
+    (void)engine;
+    for (size_t i = 0; pool && i < model->upstreams.n; i++) {
+        if (!add_upstream(all, pool, model, model->upstreams.items[i], err)) {
+            pool->ops->free(pool);
+            return NULL;
+        }
+    }
+    return pool;
 }
 
 static const struct {
@@ -63,7 +116,7 @@ static const struct {
     struct backend *(*make)(struct serving *all, const struct config_model *model,
                             struct engine **engine, struct err *err);
 } kinds[] = {
-    {"native", make_native}, {"mlx", make_mlx}, {"upstream", make_other},
+    {"native", make_native}, {"mlx", make_mlx}, {"upstream", make_upstreams},
 };
 
 static struct backend *make(struct serving *all, const struct config_model *model,
