@@ -4,7 +4,7 @@
 One scripted upstream (bench/streams.c) speaks the OpenAI API and writes the time into each token; as many clients as --streams says read
 at once, through each proxy in turn and without one. All in the same run, with the same upstream, in alternating rounds; medians are
 printed. A token's added latency is how late it comes, less how late it comes without a proxy. Processor time and memory are
-those of the proxy's processes, from /proc: Linux only. LiteLLM runs with one worker and its least log; it is asked by the Messages API, as
+those of the proxy's processes, as Linux tells them. LiteLLM runs with one worker and its least log; it is asked by the Messages API, as
 Pensieve is, and by the OpenAI API, which it passes through.
 """
 import argparse
@@ -22,7 +22,6 @@ import urllib.request
 from serving.engines import Engine, free_port
 
 PROMPT = "Tell me a story."
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Pensieve(Engine):
@@ -85,9 +84,8 @@ def cost(pid):
     """Processor seconds so far and resident MiB now, of a process and all below it."""
     seconds = pages = 0
     for each in children(pid):
-        fields = pathlib.Path(f"/proc/{each}/stat").read_text().rsplit(")", 1)[1].split()
-        seconds += (int(fields[11]) + int(fields[12])) / TICKS
-        pages += int(fields[21])
+        seconds += time.clock_gettime(~each << 3 | 2)   # its processor clock, as clock_getcpuclockid(3) names it
+        pages += int(pathlib.Path(f"/proc/{each}/statm").read_text().split()[1])
     return seconds, pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
@@ -137,7 +135,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--program", required=True)
     parser.add_argument("--streams-program", required=True)
-    parser.add_argument("--litellm", help="its command; without it Pensieve is measured alone")
+    parser.add_argument("--litellm", type=os.path.abspath, help="its command; without it Pensieve is measured alone")
     parser.add_argument("--streams", type=int, default=200)
     parser.add_argument("--tokens", type=int, default=20, help="of each stream")
     parser.add_argument("--gap", type=float, default=500, help="milliseconds between a stream's tokens")
