@@ -115,8 +115,7 @@ pub struct Refused {
 
 pub struct Grammar {
     start: Mutex<Matcher>,
-    /// Of each keyword that is not enforced: the number of its part, and a pointer.
-    pub loosened: Vec<(usize, String)>,
+    pub loosened: Loosened,
 }
 
 fn with_options(mut schema: Value) -> Value {
@@ -145,13 +144,17 @@ fn json_grammar(part: &Part, schema: &Value) -> GrammarWithLexer {
     }
 }
 
-fn json_part(vocab: &Vocab, part: &Part) -> Result<(GrammarWithLexer, Vec<String>), String> {
+/// vocab None: what the compiler makes of the schema is not tried out.
+fn json_part(vocab: Option<&Vocab>, part: &Part) -> Result<(GrammarWithLexer, Vec<String>), String> {
     let mut schema: Value = serde_json::from_str(&part.text).map_err(|error| wording(&error.to_string()))?;
     if !schema.is_object() {
         return Err(wording("it is not an object"));
     }
     schema.as_object_mut().map(|map| map.shift_remove("x-guidance"));    // options are ours to set
-    let compiles = |schema: &Value| vocab.matcher(vec![json_grammar(part, schema)]).map(drop);
+    let compiles = |schema: &Value| match vocab {
+        Some(vocab) => vocab.matcher(vec![json_grammar(part, schema)]).map(drop),
+        None => Ok(()),
+    };
     let (schema, pointers) = schema::loosen(&schema, compiles).map_err(|reason| wording(&reason))?;
     Ok((json_grammar(part, &schema), pointers))
 }
@@ -169,58 +172,62 @@ fn lark_part(part: &Part) -> GrammarWithLexer {
     GrammarWithLexer { name: Some(part.name.clone()), lark_grammar: Some(lark), ..GrammarWithLexer::default() }
 }
 
-/// Compiles the set. As long as it is too much in all, the larger half of its loose schemas goes.
-fn together(
-    vocab: &Vocab,
-    parts: &[Part],
-    first: Option<GrammarWithLexer>,
-    grammars: &mut [GrammarWithLexer],
-    loosened: &mut Vec<(usize, String)>,
-) -> Result<Matcher, String> {
-    let mut loose: Vec<usize> = (0..parts.len()).filter(|&i| parts[i].loose).collect();
-    loose.sort_by_key(|&i| std::cmp::Reverse(parts[i].text.len()));
-    loop {
-        let all = first.iter().chain(grammars.iter()).cloned().collect();
-        let gone = match vocab.matcher(all) {
-            Ok(matcher) => return Ok(matcher),
-            Err(reason) if loose.is_empty() => return Err(reason),
-            Err(_) => loose.drain(..loose.len().div_ceil(2)),
-        };
-        for i in gone {
-            grammars[i] = any_part(&parts[i])?;
-            loosened.retain(|(part, _)| *part != i);
-            loosened.push((i, String::new()));
+/// Of each keyword that is not enforced: the number of its part, and a pointer.
+pub type Loosened = Vec<(usize, String)>;
+
+fn grammars_of(vocab: Option<&Vocab>, parts: &[Part]) -> Result<(Vec<GrammarWithLexer>, Loosened), Refused> {
+    let mut loosened = Vec::new();
+    let mut grammar_of = |(i, part): (usize, &Part)| {
+        if !matches!(part.language, Language::JsonSchema) {
+            return Ok(lark_part(part));
         }
-    }
+        let (grammar, pointers) = json_part(vocab, part)
+            .or_else(|text| match part.loose {
+                true => Ok((any_part(part)?, vec![String::new()])),
+                false => Err(text),
+            })
+            .map_err(|text| Refused { part: i, text })?;
+        loosened.extend(pointers.into_iter().map(|pointer| (i, pointer)));
+        Ok(grammar)
+    };
+    let grammars = parts.iter().enumerate().map(&mut grammar_of).collect::<Result<_, _>>()?;
+    Ok((grammars, loosened))
 }
 
 impl Grammar {
     /// spaced: the first token of a text may begin with a space that its reader drops.
     pub fn new(vocab: &Vocab, parts: &[Part], spaced: bool) -> Result<Grammar, Refused> {
-        let mut grammars = Vec::new();
-        let mut loosened = Vec::new();
-        for (i, part) in parts.iter().enumerate() {
-            grammars.push(match part.language {
-                Language::JsonSchema => {
-                    let (grammar, pointers) = json_part(vocab, part)
-                        .or_else(|text| match part.loose {
-                            true => Ok((any_part(part)?, vec![String::new()])),
-                            false => Err(text),
-                        })
-                        .map_err(|text| Refused { part: i, text })?;
-                    loosened.extend(pointers.into_iter().map(|pointer| (i, pointer)));
-                    grammar
-                }
-                _ => lark_part(part),
-            });
-        }
         let spaces = spaced.then(|| {
             let lark = format!("start: @{0} | \" \" @{0}", parts[0].name);
             GrammarWithLexer { name: Some("spaced".into()), ..GrammarWithLexer::from_lark(lark) }
         });
-        let start = together(vocab, parts, spaces, &mut grammars, &mut loosened)
-            .map_err(|text| Refused { part: 0, text })?;
-        Ok(Grammar { start: Mutex::new(start), loosened })
+        let compile = |grammars: &[GrammarWithLexer]| {
+            vocab.matcher(spaces.iter().chain(grammars).cloned().collect())
+        };
+        let made = |start, loosened| Ok(Grammar { start: Mutex::new(start), loosened });
+
+        // Mostly all is well, and then nothing is compiled twice.
+        let (grammars, loosened) = grammars_of(None, parts)?;
+        if let Ok(start) = compile(&grammars) {
+            return made(start, loosened);
+        }
+        let (mut grammars, mut loosened) = grammars_of(Some(vocab), parts)?;
+        let mut loose: Vec<usize> = (0..parts.len()).filter(|&i| parts[i].loose).collect();
+        loose.sort_by_key(|&i| std::cmp::Reverse(parts[i].text.len()));
+        loop {
+            let refused = |text| Refused { part: 0, text };
+            match compile(&grammars) {
+                Ok(start) => return made(start, loosened),
+                Err(text) if loose.is_empty() => return Err(refused(text)),
+                Err(_) => {}
+            }
+            // Too much in all: the larger half of what is loose goes.
+            for i in loose.drain(..loose.len().div_ceil(2)) {
+                grammars[i] = any_part(&parts[i]).map_err(refused)?;
+                loosened.retain(|(part, _)| *part != i);
+                loosened.push((i, String::new()));
+            }
+        }
     }
 
     pub fn start(&self) -> Result<Run, String> {

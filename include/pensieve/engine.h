@@ -139,7 +139,7 @@ struct grammar_part {
 
 enum {
     GRAMMAR_PARTS_MAX = 256,
-    GRAMMAR_BYTES_MAX = 1 << 20,        /* all texts of a set */
+    GRAMMAR_BYTES_MAX = 4 << 20,        /* all texts of a set */
 };
 
 struct grammar_source {

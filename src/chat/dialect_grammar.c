@@ -6,6 +6,7 @@
 #include "chat/grammar_writer.h"
 
 #include <stdlib.h>
+#include <yyjson.h>
 
 #include "base/json.h"
 #include "base/log.h"
@@ -14,7 +15,12 @@
 static const char white_space[] = "w: W?\nW: /[ \\t]|\\r?\\n[ \\t]{0,8}/\n";
 static const char call_id[] = "ID: /[a-zA-Z0-9]{9}/\n";
 
-enum { LARK_BYTES_MAX = 4 << 20 };      /* names are bounded, tools are counted: never reached */
+enum {
+    LARK_BYTES_MAX = 4 << 20,   /* names are bounded, tools are counted: never reached */
+    /* JSON values, keys counted too, of all schemas in a set: it compiles within a second. Claude
+     * Code's own 24 tools have 2,000. */
+    SCHEMA_VALUES_MAX = 40000,
+};
 
 /* ---- which tools ---- */
 
@@ -47,40 +53,49 @@ static void choose(struct writer *writer)
 }
 
 struct sized {
-    size_t place, bytes;                /* place: in writer->tools */
+    size_t place, bytes, values;        /* place: in writer->tools */
     bool strict;
 };
 
+/* Strict ones first, then the smallest. */
 static int by_size(const void *a, const void *b)
 {
     const struct sized *x = a, *y = b;
 
     if (x->strict != y->strict)
         return x->strict ? -1 : 1;
-    return x->bytes != y->bytes ? (x->bytes > y->bytes ? 1 : -1)
-                                : (x->place > y->place) - (x->place < y->place);
+    return x->values != y->values ? (x->values > y->values) - (x->values < y->values)
+                                  : (x->place > y->place) - (x->place < y->place);
+}
+
+static struct sized size_of(const struct writer *writer, size_t place)
+{
+    const struct tool *tool = &writer->needs->request->tools[writer->tools[place]];
+    yyjson_doc *doc = yyjson_read(tool->schema.s, tool->schema.n, YYJSON_READ_NOFLAG);
+    const size_t values = doc ? yyjson_doc_get_val_count(doc) : 0;
+
+    yyjson_doc_free(doc);
+    return (struct sized){place, tool->schema.n, values, tool->strict};
 }
 
 /* The smallest are kept as they are, as long as there is room for them; strict ones in any case: the
  * engine then says what is too much. */
 static void make_room(struct writer *writer, size_t lark_bytes)
 {
-    const struct tool *tools = writer->needs->request->tools;
     struct sized *sized = arena_array(writer->arena, writer->tools_n, sizeof *sized);
-    size_t bytes = lark_bytes, parts = 2, loosened = 0;         /* two: the first, and any */
+    size_t bytes = lark_bytes, values = 0, parts = 2, loosened = 0;     /* the first, and any */
 
+    for (size_t i = 0; i < writer->tools_n; i++)
+        sized[i] = size_of(writer, i);
+    qsort(sized, writer->tools_n, sizeof *sized, by_size);
     for (size_t i = 0; i < writer->tools_n; i++) {
-        const struct tool *tool = &tools[writer->tools[i]];
-        sized[i] = (struct sized){i, tool->schema.n, tool->strict};
-    }
-    if (writer->tools_n)
-        qsort(sized, writer->tools_n, sizeof *sized, by_size);
-    for (size_t i = 0; i < writer->tools_n; i++) {
-        const bool fits = parts < GRAMMAR_PARTS_MAX && bytes + sized[i].bytes <= GRAMMAR_BYTES_MAX;
+        bytes += sized[i].bytes;
+        values += sized[i].values;
+        parts++;
+        const bool fits = parts <= GRAMMAR_PARTS_MAX && bytes <= GRAMMAR_BYTES_MAX &&
+                          values <= SCHEMA_VALUES_MAX;
         writer->any[sized[i].place] = !fits && !sized[i].strict;
         loosened += writer->any[sized[i].place];
-        bytes += sized[i].bytes;
-        parts++;
     }
     if (loosened)
         log_event(LOG_INFO, "tools_loosened", "tools=%zu of=%zu reason=size", loosened,
