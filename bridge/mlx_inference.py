@@ -360,13 +360,14 @@ class Output:
             self.put(type="alive")
 
 
-def read_requests(runner, work, output):
-    """Until standard input ends, and the process with it."""
-    status = 1
+def read_requests(loaded, work, output):
+    """Until standard input ends, and the process with it, also while the model is being loaded."""
+    status, runner = 1, None
     try:
         while line := sys.stdin.buffer.readline(LINE_BYTES_MAX + 1):
             if len(line) > LINE_BYTES_MAX:
                 raise ValueError("a line is too long")
+            runner = runner or loaded.get()
             request = json.loads(line)
             kind = request["type"]
             if kind == "cancel":
@@ -391,7 +392,8 @@ def read_requests(runner, work, output):
 
 def serve(a):
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the server says when it is over
-    output, work = Output(), queue.SimpleQueue()
+    output, loaded, work = Output(), queue.SimpleQueue(), queue.SimpleQueue()
+    threading.Thread(target=read_requests, args=(loaded, work, output), daemon=True).start()
     try:
         runner = Runner(a.model_path, output.put, a.context, a.cache_bytes, a.batch)
     except Exception as error:
@@ -399,7 +401,7 @@ def serve(a):
         raise
     output.put(type="ready", protocol=PROTOCOL, context=runner.context, bos=runner.tokens.bos,
                eos=runner.tokens.eos, chat_template=runner.template() or "", mlx_lm=runner.version)
-    threading.Thread(target=read_requests, args=(runner, work, output), daemon=True).start()
+    loaded.put(runner)
     while True:
         try:
             item = work.get(timeout=0 if runner.answers else BEAT_SECONDS)
