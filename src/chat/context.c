@@ -159,7 +159,21 @@ static void put_assistant(struct buf *out, const struct turn *turn,
         buf_cstr(out, told_spellings[traits->told]);
 }
 
-static void put_message(struct buf *out, const struct turn *turn,
+static void put_tools_text(struct buf *out, const struct turns *turns)
+{
+    struct buf text = {0};
+
+    for (size_t i = 0; i < turns->tools_n; i++) {
+        buf_cstr(&text, i ? ", " : "[");
+        turns_put_function(&text, &turns->tools[i]);
+    }
+    buf_char(&text, ']');
+    buf_cstr(out, ",\"tools\":");
+    marks_put_string(out, buf_view(&text), NULL);
+    buf_release(&text);
+}
+
+static void put_message(struct buf *out, const struct turns *turns, const struct turn *turn,
                         const struct template_traits *traits)
 {
     struct buf marked = {0};
@@ -167,6 +181,8 @@ static void put_message(struct buf *out, const struct turn *turn,
 
     buf_printf(out, "{\"role\":\"%s\",\"content\":", role_names[turn->kind]);
     json_quote(out, buf_view(&marked));
+    if (turn == turns->turns && turns->tools_n && traits->tools_in_system)
+        put_tools_text(out, turns);
     if (turn->kind == TURN_ASSISTANT)
         put_assistant(out, turn, traits, told);
     if (turn->kind == TURN_RESULT) {
@@ -192,15 +208,17 @@ static void put_tool(struct buf *out, const struct tool *tool, unsigned point)
     buf_cstr(out, "}}");
 }
 
-static void put_tools(struct buf *out, const struct turns *turns)
+static void put_tools(struct buf *out, const struct turns *turns, bool elsewhere)
 {
-    if (turns->tools_n == 0)
+    if (turns->tools_n == 0 || elsewhere) {
         buf_cstr(out, "null");
+        return;
+    }
     for (size_t i = 0; i < turns->tools_n; i++) {
         buf_char(out, i ? ',' : '[');
         put_tool(out, &turns->tools[i], turns->tool_points[i]);
     }
-    buf_cstr(out, turns->tools_n ? "]" : "");
+    buf_char(out, ']');
 }
 
 void context_put(struct buf *out, const struct turns *turns, const struct template_traits *traits,
@@ -213,11 +231,11 @@ void context_put(struct buf *out, const struct turns *turns, const struct templa
     if (own)
         buf_printf(out, "\"%s\":%s,", traits->thinking, thinking ? "true" : "false");
     buf_cstr(out, "\"tools\":");
-    put_tools(out, turns);
+    put_tools(out, turns, traits->tools_in_system);
     buf_cstr(out, ",\"messages\":[");
     for (size_t i = 0; i < turns->n; i++) {
         buf_cstr(out, i ? "," : "");
-        put_message(out, &turns->turns[i], traits);
+        put_message(out, turns, &turns->turns[i], traits);
     }
     buf_cstr(out, "]}");
 }

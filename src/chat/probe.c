@@ -8,6 +8,7 @@
 #define USER "{\"role\":\"user\",\"content\":\"probe-user\"}"
 #define AGAIN "{\"role\":\"user\",\"content\":\"probe-again\"}"
 #define SYSTEM "{\"role\":\"system\",\"content\":\"probe-system\"}"
+#define SYSTEM_TOOLS "{\"role\":\"system\",\"content\":\"probe-system\",\"tools\":\"[probe_tool]\"}"
 #define ASSISTANT "{\"role\":\"assistant\",\"content\":\"probe-assistant\"}"
 #define TOOLS                                                                                      \
     "[{\"type\":\"function\",\"function\":{\"name\":\"probe_tool\",\"description\":\"probe-tool\","    \
@@ -145,16 +146,16 @@ static void choose_spelling(struct probe *probe, struct template_traits *traits)
 static void try_calls(const struct probe *probe, struct template_traits *traits)
 {
     const struct str both = arena_printf(
-        probe->arena, USER ",{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[%.*s,%.*s]},%.*s,%.*s",
-        STR_ARG(call(probe, false)), STR_ARG(call(probe, true)), STR_ARG(result(probe, false)),
+        probe->arena, USER ",{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[%.*s,%.*s]},"
+        "%.*s,%.*s", STR_ARG(call(probe, false)), STR_ARG(call(probe, true)), STR_ARG(result(probe, false)),
         STR_ARG(result(probe, true)));
     const struct str beside = arena_printf(probe->arena, USER ",%.*s,%.*s",
                                            STR_ARG(calling(probe, "probe-beside")),
                                            STR_ARG(result(probe, false)));
 
     const struct str thought = arena_printf(
-        probe->arena, USER ",{\"role\":\"assistant\",\"content\":\"probe-beside\",\"reasoning_content\":"
-        "\"probe-thought\",\"thinking\":\"probe-thought\",\"tool_calls\":[%.*s]},%.*s", STR_ARG(call(probe, false)),
+        probe->arena, USER ",{\"role\":\"assistant\",\"content\":\"probe-beside\","
+        "\"reasoning_content\":\"probe-thought\",\"thinking\":\"probe-thought\",\"tool_calls\":[%.*s]},%.*s", STR_ARG(call(probe, false)),
         STR_ARG(result(probe, false)));
 
     traits->calls_parallel = SHOWS(probe, both, "probe_called", "probe-value", "probe_other",
@@ -210,14 +211,25 @@ static void try_told(const struct probe *probe, struct template_traits *traits)
             traits->told = ways[i].told;
 }
 
+static void try_definitions(struct probe *probe, struct template_traits *traits)
+{
+    if (!find(probe->source, probe->source.s, "tools"))
+        return;
+    probe->tools = TOOLS;
+    traits->tools = SHOWS(probe, STR(USER), "probe_tool") &&
+                    SHOWS(probe, STR(USER "," ASSISTANT "," AGAIN), "probe-tool");
+    if (traits->tools)
+        return;
+    probe->tools = "null";
+    traits->tools_in_system = SHOWS(probe, STR(SYSTEM_TOOLS "," USER), "probe-system", "[probe_tool]",
+                                    "probe-user");
+    traits->tools = traits->tools_in_system;
+}
+
 static void try_tools(struct probe *probe, struct template_traits *traits)
 {
-    probe->tools = TOOLS;
-    traits->tools = find(probe->source, probe->source.s, "tools") &&
-                    SHOWS(probe, STR(USER), "probe_tool") &&
-                    SHOWS(probe, STR(USER "," ASSISTANT "," AGAIN), "probe-tool");
+    try_definitions(probe, traits);
     if (!traits->tools) {
-        probe->tools = "null";
         traits->told = TOLD_PLAIN;      /* calls are text like any other */
         return;
     }

@@ -88,30 +88,56 @@ static bool ends_in_thought(const struct prompt *prompt, const struct dialect *d
     return end.n && dialect_thinks(dialect, &open, &close) && open.n && str_ends(end, open);
 }
 
+/* The turns, without that of the answer that is to be continued, rendered. */
+static bool render_request(struct arena *arena, const struct message_request *request,
+                           const struct means *means, struct replay_store *store,
+                           struct turns *turns, struct str *out, struct err *err)
+{
+    const struct turns_needs needs = {
+        .request = request, .traits = means->traits, .dialect = means->dialect, .store = store,
+    };
+
+    turns_collect(arena, &needs, turns);
+    turns->n -= request->prefill;
+    return render(arena, means, turns, out, err);
+}
+
+/* What a template takes of whose tools nothing is asked. */
+static struct template_traits without_tools(const struct template_traits *traits)
+{
+    return (struct template_traits){
+        .system = traits->system, .system_inside = traits->system_inside,
+        .told = TOLD_PLAIN, .thinking = traits->thinking,
+    };
+}
+
 bool prompt_render(struct arena *arena, const struct message_request *request,
                    const struct chat_template *tmpl, struct replay_store *store,
                    struct prompt *out, struct err *err)
 {
-    const struct means means = {
+    struct means means = {
         .tmpl = tmpl,
         .traits = tmpl ? template_traits(tmpl) : &chatml,
         .dialect = tmpl ? template_dialect(tmpl) : dialect_find(STR("")),
         .thinking = request->thinking.kind != THINKING_OFF,
     };
-    const struct turns_needs needs = {
-        .request = request, .traits = means.traits, .dialect = means.dialect, .store = store,
-    };
-    const struct turn *prefill = NULL;
+    const struct template_traits words = without_tools(means.traits);
     struct turns turns;
     struct str rendered;
+    struct err first;
 
-    turns_collect(arena, &needs, &turns);
-    if (request->prefill)
-        prefill = &turns.turns[--turns.n];
-    if (!render(arena, &means, &turns, &rendered, err))
-        return false;
+    if (!render_request(arena, request, &means, store, &turns, &rendered, &first)) {
+        const bool again = means.traits->tools;         /* these tools or calls are too much for it */
+        means.traits = &words;
+        if (!again || !render_request(arena, request, &means, store, &turns, &rendered, NULL)) {
+            if (err)
+                *err = first;
+            return false;
+        }
+    }
     /* What the model is to continue comes right after the start of its turn, which the template has
      * left open, and not through the template, which would close it. */
+    const struct turn *prefill = request->prefill ? &turns.turns[turns.n] : NULL;
     struct buf all = {0};
     buf_str(&all, rendered);
     if (prefill)

@@ -8,7 +8,7 @@
  * because they continue each other, those of others with an empty line between, because clients send
  * each as a text of its own. A system message that the template can't take stands, in the same
  * place, in a user message between <system> and </system>; and so, at the end,
- * does the schema of an answer that is to be JSON.
+ * does the schema of an answer that is to be JSON. Tools, calls and results: turns.h and docs/tools.md.
  *
  * An answer that was sampled here (replay.h) keeps its tokens: so the tokens of a conversation's next
  * turn begin with those of this turn and of its answer, whatever the template does to earlier turns. */

@@ -32,6 +32,7 @@ struct template_traits {
     bool system;                /* a system message, first */
     bool system_inside;         /* and in place, after a user's */
     bool tools;                 /* shows the definitions in `tools`; false: and so are all below, */
+    bool tools_in_system;       /* not there, but as JSON text in the system message's `tools`; */
     bool calls;                 /* an assistant's tool_calls, */
     bool calls_as_text;         /* their arguments as JSON text: not as objects, */
     bool calls_parallel;        /* also several in one message, */

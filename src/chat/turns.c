@@ -142,23 +142,35 @@ static void word_tools(struct collecting *c)
     c->out->tools_n = 0;
 }
 
-/* A tool as a template that dumps its definition shows it. */
-static struct str definition(struct arena *arena, const struct tool *tool)
+void turns_put_function(struct buf *out, const struct tool *tool)
 {
-    struct buf out = {0};
+    struct arena *arena = arena_new(4096);
     yyjson_val *schema;
 
-    buf_cstr(&out, "{\"type\": \"function\", \"function\": {\"name\": ");
-    json_quote(&out, tool->name);
-    buf_cstr(&out, ", \"description\": ");
-    json_quote(&out, tool->description);
-    buf_cstr(&out, ", \"parameters\": ");
+    buf_cstr(out, "{\"name\": ");
+    json_quote(out, tool->name);
+    buf_cstr(out, ", \"description\": ");
+    json_quote(out, tool->description);
+    buf_cstr(out, ", \"parameters\": ");
     if (json_parse(arena, tool->schema, &schema, NULL))
-        json_put(&out, schema, NULL);
+        json_put(out, schema, NULL);
     else
-        buf_cstr(&out, "{}");
-    buf_cstr(&out, "}}");
-    const struct str text = arena_str(arena, buf_view(&out));
+        buf_cstr(out, "{}");
+    buf_char(out, '}');
+    arena_free(arena);
+}
+
+/* A tool as those at the prompt's head are shown. */
+static struct str definition(const struct collecting *c, const struct tool *tool)
+{
+    const struct template_traits *traits = c->needs.traits;
+    const bool wrapped = traits->tools && !traits->tools_in_system;
+    struct buf out = {0};
+
+    buf_cstr(&out, wrapped ? "{\"type\": \"function\", \"function\": " : "");
+    turns_put_function(&out, tool);
+    buf_cstr(&out, wrapped ? "}" : "");
+    const struct str text = arena_str(c->arena, buf_view(&out));
     buf_release(&out);
     return text;
 }
@@ -173,7 +185,7 @@ static struct str reference(struct collecting *c, struct str name)
     if (!found || c->shown[found - c->deferred])
         return name;
     c->shown[found - c->deferred] = true;
-    return definition(c->arena, *found);
+    return definition(c, *found);
 }
 
 /* ---- results ---- */
@@ -428,6 +440,8 @@ void turns_collect(struct arena *arena, const struct turns_needs *needs, struct 
     sort_tools(&c);
     if (out->tools_n && !needs->traits->tools)
         word_tools(&c);
+    else if (out->tools_n && needs->traits->tools_in_system)
+        open_turn(&c, TURN_SYSTEM);
     for (size_t i = 0; i < request->system_n; i++)
         add_system(&c, request->system[i].text, request->system[i].cache_seconds,
                    needs->traits->system);

@@ -9,6 +9,7 @@
 
 #include "api/request.h"
 #include "base/arena.h"
+#include "base/buf.h"
 #include "chat/dialect.h"
 #include "chat/replay.h"
 #include "chat/template.h"
@@ -59,6 +60,9 @@ struct turns_needs {
 };
 
 void turns_collect(struct arena *arena, const struct turns_needs *needs, struct turns *out);
+
+/* A tool as JSON text: its name, description and parameters. */
+void turns_put_function(struct buf *out, const struct tool *tool);
 
 /* The id of a call for a template that wants nine letters and digits: the same for the same id. */
 struct str turns_short_id(struct arena *arena, struct str id);

@@ -223,6 +223,23 @@ static void test_quote_reports_overflow(void **state)
     buf_release(&out);
 }
 
+static void values_are_put_as_python_has_them(void **state)
+{
+    static const char text[] = "{\"b\":[1,-2.5,true,null,\"\\u00e9\\n\\\"\"],\"a\":{},\"c\":[[ ]]}";
+    struct arena *arena = arena_new(4096);
+    struct buf out = {0};
+    yyjson_val *value;
+
+    assert_true(json_parse(arena, STR(text), &value, NULL));
+    json_put(&out, value, NULL);
+    buf_char(&out, '\0');
+    assert_string_equal(out.data, "{\"b\": [1, -2.5, true, null, \"\xc3\xa9\\n\\\"\"], \"a\": {}, "
+                                  "\"c\": [[]]}");
+    buf_release(&out);
+    arena_free(arena);
+    (void)state;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -235,6 +252,7 @@ int main(void)
         cmocka_unit_test(test_quote),
         cmocka_unit_test(test_quote_reads_back),
         cmocka_unit_test(test_quote_reports_overflow),
+        cmocka_unit_test(values_are_put_as_python_has_them),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

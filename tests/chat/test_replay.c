@@ -248,6 +248,40 @@ static void blocks_of_one_answer_are_one_text(void **state)
     (void)state;
 }
 
+/* A call by what its input is, not by how a client spells it again; a thought by its signature too. */
+static void calls_are_found_by_their_value(void **state)
+{
+    static const struct content_block sent = {
+        .type = BLOCK_TOOL_USE, .id = {"toolu_1", 7}, .name = {"add", 3},
+        .text = {"{\"a\":1.0,\"b\":[true,null,\"\\u00e9/\",12345678901234567890,-0],\"c\":{}}", 66},
+    };
+    static const struct { const char *id, *name, *input; bool same; } rows[] = {
+        {"toolu_1", "add", "{ \"a\": 1, \"b\": [true, null, \"\xc3\xa9\\/\", 12345678901234567000, 0], \"c\": {} }", true},
+        {"toolu_2", "add", "{\"a\":1,\"b\":[true,null,\"\xc3\xa9/\",12345678901234567890,0],\"c\":{}}", false},
+        {"toolu_1", "adb", "{\"a\":1,\"b\":[true,null,\"\xc3\xa9/\",12345678901234567890,0],\"c\":{}}", false},
+        {"toolu_1", "add", "{\"a\":\"1\",\"b\":[true,null,\"\xc3\xa9/\",12345678901234567890,0],\"c\":{}}", false},
+        {"toolu_1", "add", "{\"a\":1,\"b\":[true,null,\"\xc3\xa9/\",12345678901234567890],\"c\":{}}", false},
+        {"toolu_1", "add", "{\"a\":1,\"b\":[true,null,\"\xc3\xa9/\",12345678901234567890,0],\"c\":[]}", false},
+    };
+    struct replay_store *store = replay_new(&(struct replay_options){.model = 1, .vocab_size = 9});
+    const struct replay_key key = replay_key_of(store, 0, &sent, 1);
+    struct content_block thought = {.type = BLOCK_THINKING, .text = STR("x"), .signature = STR("s")};
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const struct content_block back = {
+            .type = BLOCK_TOOL_USE, .id = str_of(rows[i].id), .name = str_of(rows[i].name),
+            .text = str_of(rows[i].input),
+        };
+        const struct replay_key other = replay_key_of(store, 0, &back, 1);
+        assert_int_equal(other.a == key.a && other.b == key.b, rows[i].same);
+    }
+    const struct replay_key signed_so = replay_key_of(store, 0, &thought, 1);
+    thought.signature = STR("t");
+    assert_false(replay_key_of(store, 0, &thought, 1).a == signed_so.a);
+    replay_free(store);
+    (void)state;
+}
+
 /* The client begins the answer, the model goes on, is cut, goes on again, and is told as one text. */
 static void a_begun_answer_is_continued_and_told_again(void **state)
 {
@@ -568,6 +602,7 @@ int main(void)
         cmocka_unit_test(the_lead_is_what_was_there_when_it_was_sampled),
         cmocka_unit_test(what_was_not_sampled_is_not_found),
         cmocka_unit_test(blocks_of_one_answer_are_one_text),
+        cmocka_unit_test(calls_are_found_by_their_value),
         cmocka_unit_test(a_begun_answer_is_continued_and_told_again),
         cmocka_unit_test(a_stop_inside_a_token_leaves_its_beginning_as_text),
         cmocka_unit_test(marks_lie_where_blocks_end),

@@ -101,6 +101,7 @@ FAMILIES = {
     "brackets": {"takes": [c for c in ALL if c not in ("text_and_call", "parallel", "thoughts", "text_behind")]},
     "roles": {"takes": ALL},
     "strings": {"takes": ALL, "text": True, "switch": "thinking"},
+    "slots": {"takes": ["defined", "defined_system", "no_tools"], "in_system": True},
     "channels": {"takes": [c for c in ALL if c != "parallel"]},
 }
 
@@ -156,8 +157,13 @@ def render(source, family, request):
     thinking = "thinking" in request
     tools = [tool(t) for t in request.get("tools", []) if not t.get("defer_loading")]
     switches = {"enable_thinking": thinking, family.get("switch", "enable_thinking"): thinking}
+    messages = messages_of(request, family.get("text", False))
+    if family.get("in_system") and tools:
+        if messages[0]["role"] != "system":
+            messages.insert(0, {"role": "system", "content": ""})
+        messages[0]["tools"], tools = dumps([t["function"] for t in tools]), None
     texts, _ = render_jinja_template(
-        [messages_of(request, family.get("text", False))], tools=tools or None, documents=None, chat_template=source,
+        [messages], tools=tools or None, documents=None, chat_template=source,
         add_generation_prompt=True, bos_token=BOS, eos_token=EOS, **switches)
     return texts[0]
 
