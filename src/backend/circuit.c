@@ -43,16 +43,21 @@ void circuit_success(struct circuit *circuit)
     note(circuit, false);
 }
 
-void circuit_open(struct circuit *circuit, uint64_t now_ms)
+void circuit_away(struct circuit *circuit, uint64_t now_ms, uint64_t look_ms)
+{
+    circuit->rested_at = now_ms + look_ms;
+    circuit->state = CIRCUIT_OPEN;
+    circuit->tried = false;
+}
+
+static void rest(struct circuit *circuit, uint64_t now_ms)
 {
     const uint64_t longer = circuit->rest_ms * 2;
 
     circuit->rest_ms = circuit->rest_ms == 0            ? CIRCUIT_REST_MS
                        : longer > CIRCUIT_REST_MAX_MS ? CIRCUIT_REST_MAX_MS
                                                       : longer;
-    circuit->rested_at = now_ms + circuit->rest_ms;
-    circuit->state = CIRCUIT_OPEN;
-    circuit->tried = false;
+    circuit_away(circuit, now_ms, circuit->rest_ms);
 }
 
 void circuit_failure(struct circuit *circuit, uint64_t now_ms)
@@ -62,7 +67,7 @@ void circuit_failure(struct circuit *circuit, uint64_t now_ms)
     if (circuit->state == CIRCUIT_HALF ||
         (circuit->state == CIRCUIT_CLOSED &&
          (circuit->in_a_row >= CIRCUIT_FAILURES || mostly_failed(circuit))))
-        circuit_open(circuit, now_ms);
+        rest(circuit, now_ms);
 }
 
 void circuit_nothing(struct circuit *circuit)

@@ -36,8 +36,8 @@ void circuit_begin(struct circuit *circuit);
 void circuit_success(struct circuit *circuit);
 void circuit_failure(struct circuit *circuit, uint64_t now_ms);
 void circuit_nothing(struct circuit *circuit);          /* it came to no outcome: cancelled */
-/* Found out without asking: it is away, or (while it rests) back. */
-void circuit_open(struct circuit *circuit, uint64_t now_ms);
+/* Found out in another way: it is away, and is looked for again after so long; or it is back. */
+void circuit_away(struct circuit *circuit, uint64_t now_ms, uint64_t look_ms);
 void circuit_half(struct circuit *circuit);
 uint64_t circuit_rest_ms(const struct circuit *circuit, uint64_t now_ms);       /* 0: not open */
 

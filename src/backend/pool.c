@@ -466,7 +466,7 @@ static void probed(void *context, const struct err *error)
     if (error)
         member->why = *error;
     if (error && (before != CIRCUIT_CLOSED || member->misses >= POOL_MISSES_MAX))
-        circuit_open(circuit, now_of(pool));
+        circuit_away(circuit, now_of(pool), pool->probe_ms);
     else if (!error && before == CIRCUIT_OPEN)
         circuit_half(circuit);
     if (circuit->state != before)

@@ -14,6 +14,12 @@ static void fail_once(struct circuit *circuit, uint64_t now_ms)
     circuit_failure(circuit, now_ms);
 }
 
+static void open_it(struct circuit *circuit, uint64_t now_ms)
+{
+    for (int i = 0; i < CIRCUIT_FAILURES; i++)
+        fail_once(circuit, now_ms);
+}
+
 static void test_failures_in_a_row(void **state)
 {
     struct circuit circuit = {0};
@@ -35,10 +41,10 @@ static void test_half_open_lets_one_try(void **state)
 {
     struct circuit circuit = {0};
 
-    circuit_open(&circuit, 0);
-    circuit_wake(&circuit, CIRCUIT_REST_MS - 1);
+    circuit_away(&circuit, 100, 50);
+    circuit_wake(&circuit, 149);
     assert_false(circuit_allows(&circuit));
-    circuit_wake(&circuit, CIRCUIT_REST_MS);
+    circuit_wake(&circuit, 150);
     assert_true(circuit_allows(&circuit));
     circuit_begin(&circuit);
     assert_false(circuit_allows(&circuit));
@@ -56,7 +62,7 @@ static void test_each_rest_is_longer(void **state)
     struct circuit circuit = {0};
     uint64_t now = 0, expected = CIRCUIT_REST_MS;
 
-    circuit_open(&circuit, now);
+    open_it(&circuit, now);
     for (int i = 0; i < 10; i++) {
         assert_int_equal(circuit_rest_ms(&circuit, now), expected);
         now += expected;
@@ -67,7 +73,7 @@ static void test_each_rest_is_longer(void **state)
     circuit_half(&circuit);
     circuit_begin(&circuit);
     circuit_success(&circuit);
-    circuit_open(&circuit, now);                        /* all is forgiven */
+    open_it(&circuit, now);                             /* all is forgiven */
     assert_int_equal(circuit_rest_ms(&circuit, now), CIRCUIT_REST_MS);
 }
 
@@ -102,7 +108,7 @@ static void test_late_news(void **state)
 
     circuit_begin(&circuit);                            /* two were asked before it opened */
     circuit_begin(&circuit);
-    circuit_open(&circuit, 0);
+    circuit_away(&circuit, 0, CIRCUIT_REST_MS);
     circuit_failure(&circuit, 500);                     /* the rest is as long as it was */
     assert_int_equal(circuit_rest_ms(&circuit, 500), CIRCUIT_REST_MS - 500);
     circuit_success(&circuit);                          /* it answers: it is there */
