@@ -116,7 +116,7 @@ static void fetch_done(struct http_fetch *fetch, CURLcode code)
     if (seconds > HTTP_CLIENT_RETRY_AFTER_S_MAX)
         seconds = HTTP_CLIENT_RETRY_AFTER_S_MAX;
     fetch->answer.retry_after_s = seconds > 0 ? (uint32_t)seconds : 0;
-    if (code != CURLE_OK)
+    if (code != CURLE_OK && fetch->error.code == ERR_NONE)
         err_set(&fetch->error, code == CURLE_OPERATION_TIMEDOUT ? ERR_TIMEOUT : ERR_IO, "%s",
                 fetch->why[0] ? fetch->why : curl_easy_strerror(code));
     fetch->stage = STAGE_LEAVING;
@@ -236,8 +236,8 @@ static size_t on_header(char *bytes, size_t size, size_t n, void *context)
     fetch->heard_at = uv_now(fetch->client->loop);
     fetch->head_bytes += n;
     if (fetch->head_bytes > HTTP_CLIENT_HEAD_BYTES_MAX) {
-        snprintf(fetch->why, sizeof fetch->why, "its answer's head is longer than %d bytes",
-                 HTTP_CLIENT_HEAD_BYTES_MAX);
+        err_set(&fetch->error, ERR_FORMAT, "its answer's head is longer than %d bytes",
+                HTTP_CLIENT_HEAD_BYTES_MAX);
         return 0;
     }
     if (str_starts(line, STR("HTTP/"))) {       /* also of a 100 that came before */

@@ -32,7 +32,8 @@ struct http_events {
     /* More of the body. Bytes that come while the fetch is paused come again later. */
     void (*on_body)(void *context, const struct http_answer *answer, struct str bytes);
     /* The fetch is over. error NULL: the answer is whole, whatever its status. ERR_IO: it could not be
-     * reached, or broke off; ERR_TIMEOUT: it was silent for too long; ERR_CANCELLED. */
+     * reached, or broke off; ERR_TIMEOUT: it was silent for too long; ERR_FORMAT: its head is too long;
+     * ERR_CANCELLED. */
     void (*on_end)(void *context, const struct http_answer *answer, const struct err *error);
 };
 

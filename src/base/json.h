@@ -26,9 +26,11 @@ bool json_parse(struct arena *arena, struct str text, yyjson_val **root, struct 
 bool json_parse_file(struct arena *arena, struct str text, const char *name, size_t values_max,
                      yyjson_val **root, struct err *err);
 
+/* n == 0 for what is no string. */
 static inline struct str json_str(yyjson_val *value)
 {
-    return (struct str){yyjson_get_str(value), yyjson_get_len(value)};
+    return yyjson_is_str(value) ? (struct str){yyjson_get_str(value), yyjson_get_len(value)}
+                                : (struct str){0};
 }
 
 /* Missing, or null. */
