@@ -48,18 +48,13 @@ static bool say_template(const struct model_info *info, struct arena *arena, str
     static const char user[] =
         "{\"messages\":[{\"role\":\"user\",\"content\":\"PROBE-USER\"}],"
         "\"add_generation_prompt\":true}";
-    static const char system[] =
-        "{\"messages\":[{\"role\":\"system\",\"content\":\"PROBE-SYSTEM\"},"
-        "{\"role\":\"user\",\"content\":\"Hello\"}],\"add_generation_prompt\":true}";
-    static const char tools[] =
-        "{\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}],\"add_generation_prompt\":true,"
-        "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"PROBE-TOOL\",\"description\":"
-        "\"A tool\",\"parameters\":{\"type\":\"object\",\"properties\":{}}}}]}";
+    const struct template_traits *traits = template_traits(tmpl);
     bool speaks = renders(tmpl, arena, user, "PROBE-USER");
     printf("chat template   %zu bytes; conversations: %s, system prompts: %s, tools: %s\n",
-           info->chat_template.n, speaks ? "yes" : "no",
-           renders(tmpl, arena, system, "PROBE-SYSTEM") ? "yes" : "no",
-           renders(tmpl, arena, tools, "PROBE-TOOL") ? "yes" : "no");
+           info->chat_template.n, speaks ? "yes" : "no", traits->system ? "yes" : "no",
+           !traits->tools                       ? "no, told in words"
+           : traits->calls && traits->results ? "yes"
+                                                : "in part, the rest in words");
     template_free(tmpl);
     return speaks ? true
                   : err_set(err, ERR_FORMAT,
