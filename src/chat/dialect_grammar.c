@@ -224,7 +224,13 @@ static void put_body(struct writer *writer)
     case SYNTAX_OBJECT:
     case SYNTAX_LIST:
     case SYNTAX_BARE:
-        put(writer, "body: \"{\" w \"\\\"name\\\"\" w \":\" w tool w \"}\"\n");
+        put(writer, "body: \"{\" w \"\\\"name\\\"\" w \":\" w tool w");
+        if (writer->dialect->id) {
+            put(writer, " ( \",\" w");
+            writer_literal(writer, str_of(writer->dialect->id));
+            put(writer, " w \":\" w \"\\\"\" ID \"\\\"\" w )?");
+        }
+        put(writer, " \"}\"\n");
         break;
     case SYNTAX_HARMONY:
         put(writer, "body: tool\nhead: (");

@@ -37,7 +37,8 @@ static const struct dialect dialects[] = {
     {.name = "mistral", .found_by = {"[TOOL_CALLS]", "[ARGS]"}, MISTRAL},
     {
         .name = "mistral-list", .found_by = {"[TOOL_CALLS]"}, .syntax = SYNTAX_LIST,
-        .open = {"[TOOL_CALLS]"}, .space = "", .input = "arguments", .between = ", ",
+        .open = {"[TOOL_CALLS]"}, .space = "", .input = "arguments", .id = "\"id\"",
+        .between = ", ",
     },
     {
         .name = "phi", .found_by = {"<|/tool|>"}, .syntax = SYNTAX_LIST, .open = {"<|tool_call|>"},

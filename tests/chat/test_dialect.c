@@ -31,7 +31,9 @@ static const struct content_block calls[] = {
 
 /* ---- text ---- */
 
-/* As each family's own template writes these calls (jinja2 3.1.6), up to the end of the turn. */
+/* As each family's own template writes these calls (jinja2 3.1.6), up to the end of the turn; without
+ * the ids that Mistral's need, and what stands between two calls of Llama and gpt-oss is from their
+ * documentation: their templates take one. Phi's and Granite's templates write none. */
 static const struct {
     const char *family, *text;
 } written[] = {
@@ -285,6 +287,8 @@ static const struct {
     {"mistral", DIALECT_OPENED, "stop" CONTROL("[ARGS]") "{}", WHOLE},
     {"mistral-list", DIALECT_OPENED, "[" TIME(" ") "]", WHOLE},
     {"mistral-list", DIALECT_OPENED, "[]", WRONG},
+    {"mistral-list", DIALECT_OPENED, "[{\"name\": \"stop\", \"arguments\": {}, \"id\": \"abcdefghi\"}]", WHOLE},
+    {"mistral-list", DIALECT_OPENED, "[{\"name\": \"stop\", \"arguments\": {}, \"id\": \"abc\"", WRONG},
     {"phi", DIALECT_FORCED, CONTROL("<|tool_call|>") "[" TIME(" ") "]" CONTROL("<|/tool_call|>"), WHOLE},
     {"phi", DIALECT_FORCED, CONTROL("<|tool_call|>") "[" TIME(" ") "]", BEGUN},
     {"granite", DIALECT_FORCED, CONTROL("<|tool_call|>") "[" TIME(" ") ", " TIME(" ") "]", WHOLE},
