@@ -129,7 +129,7 @@ static void say_ready(const struct config *config, struct arena *arena, uint16_t
            "\"messages\":[{\"role\":\"user\",\"content\":\"Count to 3\"}]}'\n",
            url.s, STR_ARG(header));
     if (model->more) {
-        printf("%zu more models: %s/v1/models lists them\n", model->more, url.s);
+        printf("%zu more: %s/v1/models lists them\n", model->more, url.s);
     }
     fflush(stdout);
 }

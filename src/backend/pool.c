@@ -197,11 +197,9 @@ static void say_all_rest(const struct tries *tries, struct err *error)
     const struct pool *pool = tries->pool;
     const struct member *first = &pool->members[0];
 
-    if (pool->n == 0)
-        err_set(error, ERR_OVERLOADED, "nobody answers for this model");
-    else
-        err_set(error, ERR_OVERLOADED, "nobody who answers for this model is well; %s: %s",
-                first->name, first->why.code ? first->why.text : "it is being tried");
+    err_set(error, ERR_OVERLOADED, "nobody who answers for this model is well: %s",
+            pool->n == 0 ? "there is nobody"
+            : first->why.code ? first->why.text : "the one there is, is being tried");
 }
 
 /* false: there is none left, and tries->error says why. */

@@ -445,7 +445,7 @@ static void test_the_most_useful_error(void **state)
         assert_null(ask(&world, "a", &heard));
     assert_null(ask(&world, "a", &heard));      /* nobody is even asked now */
     assert_int_equal(heard.error.code, ERR_OVERLOADED);
-    assert_non_null(strstr(heard.error.text, "anna: anna refuses"));
+    assert_non_null(strstr(heard.error.text, "is well: anna refuses"));
     world.pool->ops->status(world.pool, &status);
     assert_false(status.ready);
     assert_string_equal(status.state, "resting");

@@ -69,7 +69,7 @@ def test_list_shows_all_before_they_are_loaded(many):
     assert by_id["two"]["display_name"] == "tiny random llama"
     assert by_id[default_id()]["max_input_tokens"] == 512
     assert by_id["quick"]["display_name"] == by_id["org/deep/q8_0"]["display_name"]
-    assert f"{len(IDS)} more models" in many.output
+    assert f"{len(IDS)} more: " in many.output
     assert states(many.wire)["two"] == "unloaded" and many.wire.get("/health").status == 200
     one = many.wire.get("/v1/models/org%2Fdeep%2Fq8_0")
     assert one.status == 200 and one.json() == by_id["org/deep/q8_0"]
