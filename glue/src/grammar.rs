@@ -270,7 +270,7 @@ const CLOSERS_INSIDE: [&[u8]; 4] = [b"\"", b"a", b"0", b"-"];
 /// A token of a word that has begun: long ones make fewer, but not of white space.
 const CLOSING_BYTES_MAX: usize = 16;
 /// Masks are costly where nothing of that fits: a way that needs more of them is not found.
-const CLOSING_MASKS_MAX: usize = 8;
+const CLOSING_MASKS_MAX: usize = 32;
 
 impl Run {
     fn check(&self) -> Result<(), String> {

@@ -245,8 +245,9 @@ struct sequence_params {
                                    0: one of its own */
     enum sequence_rank rank;
     /* NULL: anything may be said. Else tokens are chosen among those it allows, as freely as sampling
-     * says, and then comes the sequence's end (END_TOKEN). sequence_constrain changes it on the way. */
+     * says. The end that comes then is END_TOKEN. sequence_constrain changes it on the way. */
     struct constraint *constraint;
+    enum constraint_after constraint_after;     /* what comes when it is complete */
     uint64_t space;             /* prefixes are shared, found and timed only within it; the same after
                                    a restart, for what is on disk. 0: the common one */
     const struct cache_mark *marks;     /* ascending; copied by engine_submit */

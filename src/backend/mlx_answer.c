@@ -127,7 +127,7 @@ static void finish(struct generation *generation, enum stop_reason reason)
         .stop_reason = reason,
     };
 
-    telling_end(&generation->telling, reason == STOP_END_TURN);
+    telling_end(&generation->telling);
     if (generation->cancelled) {
         fail(generation, NULL);
         return;

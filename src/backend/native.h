@@ -5,6 +5,7 @@
 
 #include "backend/backend.h"
 #include "backend/memory.h"
+#include "backend/plan.h"
 #include "backend/sign.h"
 #include "chat/prompt.h"
 #include "chat/template.h"
@@ -48,12 +49,13 @@ struct preparation {
     bool answers;                       /* not: its tokens are only counted */
     struct prompt prompt;
     struct prompt_tokens tokens;
-    struct constraint *constraint;      /* NULL: the answer is free; the engine's, once submitted */
+    const struct dialect *dialect;      /* the model's */
+    struct plan plan;                   /* what the answer is held to */
     bool ok;
     struct err error;
 };
 
-/* after: on the loop, also if it was cancelled; then the arena and the constraint are the caller's. */
+/* after: on the loop, also if it was cancelled; then the arena and the plan are the caller's. */
 bool preparation_start(struct preparation *preparation, struct native *native,
                        const struct message_request *request, bool answers,
                        uv_after_work_cb after, struct err *err);

@@ -106,7 +106,7 @@ static void on_start(void *context, const struct sequence_start *start)
 static bool on_token(void *context, struct sequence *sequence, int32_t id, struct str characters)
 {
     struct generation *generation = context;
-    const bool goes_on = voice_token(&generation->voice, id, characters);
+    const bool goes_on = voice_token(&generation->voice, sequence, id, characters);
 
     if (goes_on)
         hand_over_sayings(generation);
@@ -141,7 +141,7 @@ static void generation_end(struct generation *generation, const struct gen_event
     sequence_free(generation->sequence);
     queue_free(generation->pieces);
     arena_free(generation->preparation.arena);
-    constraint_free(generation->preparation.constraint);
+    plan_release(&generation->preparation.plan);
     voice_release(&generation->voice);
     telling_release(&generation->telling);
     *(generation->previous ? &generation->previous->next : &native->generations) = generation->next;
@@ -228,8 +228,8 @@ static void tell(struct generation *generation, const struct piece *piece)
 }
 
 /* What was sent, and by which tokens it was sampled: it comes back in the next request. Also what a client
- * heard of an answer that it cut short: it may tell that much again. */
-static void keep_answer(struct generation *generation)
+ * heard of an answer that it cut short (whole: it did not, nor did a stop): it may tell that much again. */
+static void keep_answer(struct generation *generation, bool whole)
 {
     const struct message_request *request = generation->request;
     const struct telling *telling = &generation->telling;
@@ -239,7 +239,7 @@ static void keep_answer(struct generation *generation)
     struct replay replay = generation->begun;
 
     if (!store || telling->text.overflow || telling->n == 0 ||
-        !voice_recall(&generation->voice, telling->text.n, &replay))
+        !voice_recall(&generation->voice, telling->text.n, whole && !telling->broken, &replay))
         return;
     struct content_block *blocks = arena_array(generation->arena, before + telling->n,
                                                sizeof *blocks);
@@ -250,40 +250,53 @@ static void keep_answer(struct generation *generation)
                &replay);
 }
 
-static enum stop_reason stop_reason_of(enum sequence_end end)
+static enum stop_reason stop_reason_of(const struct generation *generation, enum sequence_end end)
 {
     switch (end) {
     case SEQUENCE_MAX_TOKENS: return STOP_MAX_TOKENS;
     case SEQUENCE_CONTEXT_FULL: return STOP_CONTEXT_WINDOW;
-    default: return STOP_END_TURN;
+    default: return generation->telling.called ? STOP_TOOL_USE : STOP_END_TURN;
     }
+}
+
+/* The end of one that was neither cancelled nor failed. */
+static struct gen_event done_of(const struct generation *generation, const struct piece *piece)
+{
+    const struct sequence_result *result = &piece->result;
+    struct gen_event done = {
+        .type = GEN_DONE, .stop_reason = stop_reason_of(generation, result->end),
+        .usage = usage_of(generation->marks, generation->marks_n, &result->start),
+        .reuse = generation->reuse,
+        .decoding = {result->decode_steps, result->drafted_tokens, result->accepted_tokens},
+        .diverged = generation->around,
+    };
+
+    done.usage.output_tokens = result->output_tokens;
+    done.usage.thinking_tokens = generation->voice.thinking_tokens;
+    if (piece->stop >= 0) {
+        done.stop_reason = STOP_STOP_SEQUENCE;
+        done.stop_sequence = generation->request->stop_sequences[piece->stop];
+    }
+    return done;
 }
 
 static void finish(struct generation *generation, const struct piece *piece)
 {
     const struct sequence_result *result = &piece->result;
-    struct gen_event done = {.type = GEN_DONE, .stop_reason = stop_reason_of(result->end)};
+    const bool failed = result->end == SEQUENCE_FAILED;
 
-    if (piece->stop >= 0) {
-        done.stop_reason = STOP_STOP_SEQUENCE;
-        done.stop_sequence = generation->request->stop_sequences[piece->stop];
-    }
-    if (!generation->cancelled && result->end != SEQUENCE_FAILED) {
+    if (!generation->cancelled && !failed) {
         begin(generation, &result->start);      /* all that is known of it, also of one that never was */
         tell(generation, piece);
-        telling_end(&generation->telling, result->end == SEQUENCE_END_TOKEN);
+        telling_end(&generation->telling);
     }
-    keep_answer(generation);
-    done.usage = usage_of(generation->marks, generation->marks_n, &result->start);
-    done.usage.output_tokens = result->output_tokens;
-    done.reuse = generation->reuse;
-    done.decoding = (struct decoding){result->decode_steps, result->drafted_tokens,
-                                      result->accepted_tokens};
-    done.diverged = generation->around;
-    if (generation->cancelled || result->end == SEQUENCE_FAILED)
+    keep_answer(generation, !generation->cancelled && !failed && piece->stop < 0);
+    if (generation->cancelled || failed) {
         generation_fail(generation, &result->error);
-    else
-        generation_end(generation, &done);
+        return;
+    }
+    const struct gen_event done = done_of(generation, piece);
+    generation_end(generation, &done);
 }
 
 /* Everything a generation has to say now. The reader may cancel or pause it at any event; paused,
@@ -328,6 +341,7 @@ static bool submit(struct generation *generation, struct err *err)
     const struct message_request *request = generation->request;
     const struct prompt_tokens *prepared = &generation->preparation.tokens;
     const struct tokens *tokens = &prepared->tokens;
+    struct plan *plan = &generation->preparation.plan;
     const uint32_t maximum = engine_info(native->engine)->context - (request->max_tokens > 0);
 
     if (tokens->n > maximum)
@@ -337,8 +351,15 @@ static bool submit(struct generation *generation, struct err *err)
     memcpy(generation->marks, prepared->marks, sizeof generation->marks);
     generation->marks_n = usage_marks(generation->marks, prepared->marks_n);
     generation->begun = replay_copy(generation->arena, &generation->preparation.prompt.begun);
-    voice_init(&generation->voice, native->engine, request->stop_sequences,
-               request->stop_sequences_n);
+    voice_init(&generation->voice, &(struct voice_options){
+        .engine = native->engine, .plan = plan,
+        .blocks = {
+            .dialect = generation->preparation.dialect, .request = request,
+            .in_thought = generation->preparation.prompt.in_thought,
+            .tools = request->tools_n > 0 && request->tool_choice.kind != CHOICE_NONE,
+        },
+        .stop_sequences = request->stop_sequences, .stop_sequences_n = request->stop_sequences_n,
+    });
     const struct sequence_params params = {
         .tokens = tokens->ids, .tokens_n = tokens->n, .max_tokens = request->max_tokens,
         .continues = request->prefill,
@@ -346,13 +367,13 @@ static bool submit(struct generation *generation, struct err *err)
         .owner = request->caller.owner, .flow = caller_flow(request), .rank = caller_rank(request),
         .space = request->caller.space,
         .marks = generation->marks, .marks_n = (uint32_t)generation->marks_n,
-        .constraint = generation->preparation.constraint, .context = generation,
+        .constraint = plan->start, .constraint_after = plan->start_after, .context = generation,
         .on_start = on_start, .on_token = on_token, .on_done = on_done,
     };
     generation->sequence = engine_submit(native->engine, &params, err);
     if (!generation->sequence)
         return false;
-    generation->preparation.constraint = NULL;
+    plan->start = NULL;
     if (generation->paused)
         sequence_pause(generation->sequence);
     return true;

@@ -4,31 +4,25 @@
 #include "backend/native.h"
 
 #include "backend/thoughts.h"
-#include "base/log.h"
 
 enum { PREPARATION_ARENA_BYTES = 16 << 10 };
 
-/* Holds the answer to the format that was asked for. */
-static bool constrain(struct preparation *preparation)
+/* What the answer is held to. A prompt that leaves no room is refused elsewhere. */
+static bool plan(struct preparation *preparation)
 {
-    const struct answer_format *format = &preparation->request->format;
-    const struct grammar_part part = {
-        .language = GRAMMAR_JSON_SCHEMA, .name = STR("answer"), .text = format->schema,
-    };
-    const struct grammar_source source = {.parts = &part, .parts_n = 1, .strict = format->strict};
-    struct str loosened;
-    char shown[256];
+    const struct native *native = preparation->native;
+    const struct message_request *request = preparation->request;
+    const uint32_t context = engine_info(native->engine)->context;
+    const size_t prompt = preparation->tokens.tokens.n;
+    const uint32_t left = prompt < context ? context - (uint32_t)prompt : 0;
 
-    if (!preparation->answers || format->schema.n == 0)
+    if (!preparation->answers || request->max_tokens == 0)
         return true;
-    preparation->constraint = engine_constraint_new(preparation->native->engine, preparation->arena,
-                                                    &source, &loosened, &preparation->error);
-    if (!preparation->constraint)
-        return err_prefix(&preparation->error, "%s", format->path);
-    if (loosened.n)
-        log_event(LOG_INFO, "schema_loosened", "keywords=%s",
-                  log_quote(shown, sizeof shown, (struct str){loosened.s, loosened.n - 1}));
-    return true;
+    return plan_make(&preparation->plan, preparation->arena, &(struct plan_needs){
+        .engine = native->engine, .request = request, .dialect = preparation->dialect,
+        .in_thought = preparation->prompt.in_thought,
+        .room = left < request->max_tokens ? left : request->max_tokens,
+    }, &preparation->error);
 }
 
 static void prepare(uv_work_t *work)
@@ -36,6 +30,7 @@ static void prepare(uv_work_t *work)
     struct preparation *preparation = work->data;
     const struct native *native = preparation->native;
 
+    preparation->dialect = dialect_find(engine_info(native->engine)->chat_template);
     preparation->request = thoughts_sift(preparation->arena, &native->signer, preparation->request,
                                          &preparation->error);
     preparation->ok =
@@ -44,29 +39,13 @@ static void prepare(uv_work_t *work)
                       &preparation->prompt, &preparation->error) &&
         prompt_tokenize(preparation->arena, native->engine, &preparation->prompt,
                         &preparation->tokens, &preparation->error) &&
-        constrain(preparation);
-}
-
-/* What the engine's answers can't hold yet. */
-static bool refuse_what_is_missing(const struct message_request *request, struct err *err)
-{
-    if (request->tools_n)
-        return err_set(err, ERR_INVALID, "tools: tools are not supported by this server yet");
-    for (size_t m = 0; m < request->messages_n; m++)
-        for (size_t b = 0; b < request->messages[m].blocks_n; b++)
-            if (request->messages[m].blocks[b].type == BLOCK_TOOL_USE ||
-                request->messages[m].blocks[b].type == BLOCK_TOOL_RESULT)
-                return err_set(err, ERR_INVALID, "messages: `tool_use` and `tool_result` blocks are "
-                               "not supported by this server yet");
-    return true;
+        plan(preparation);
 }
 
 bool preparation_start(struct preparation *preparation, struct native *native,
                        const struct message_request *request, bool answers,
                        uv_after_work_cb after, struct err *err)
 {
-    if (!refuse_what_is_missing(request, err))
-        return false;
     *preparation = (struct preparation){
         .native = native, .request = request, .arena = arena_new(PREPARATION_ARENA_BYTES),
         .answers = answers,

@@ -4,15 +4,15 @@
 #include <stdlib.h>
 
 struct head {
-    uint32_t kind, type;
+    uint8_t kind, type, broken;
     size_t n;
 };
 
 void sayings_put(struct sayings *sayings, const struct saying *saying)
 {
     struct buf *bytes = &sayings->bytes;
-    struct head head = {.kind = (uint32_t)saying->kind, .type = (uint32_t)saying->type,
-                        .n = saying->text.n};
+    struct head head = {.kind = (uint8_t)saying->kind, .type = (uint8_t)saying->type,
+                        .broken = saying->broken, .n = saying->text.n};
 
     if (saying->kind == SAYING_MORE && sayings->more) {
         if (!buf_str(bytes, saying->text))
@@ -52,6 +52,7 @@ bool sayings_take(struct str *bytes, struct saying *saying)
     memcpy(&head, bytes->s, sizeof head);
     saying->kind = (int)head.kind;
     saying->type = (enum block_type)head.type;
+    saying->broken = head.broken;
     saying->text = (struct str){bytes->s + sizeof head, head.n};
     *bytes = (struct str){bytes->s + sizeof head + head.n, bytes->n - sizeof head - head.n};
     return true;

@@ -9,6 +9,7 @@
 struct saying {
     enum { SAYING_OPEN, SAYING_MORE, SAYING_CLOSE } kind;
     enum block_type type;               /* OPEN: TEXT, THINKING or TOOL_USE */
+    bool broken;                        /* CLOSE, TOOL_USE: its input is not whole */
     struct str text;                    /* OPEN: the tool's name; MORE: of the open block, whole characters */
 };
 

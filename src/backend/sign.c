@@ -94,6 +94,7 @@ enum signature sign_check(const struct signer *signer, struct str text, struct s
     right = parts;
     sign(signer, &right, text);
     const bool same = ((right.mac[0] ^ parts.mac[0]) | (right.mac[1] ^ parts.mac[1])) == 0;
-    return same && (parts.kind == KIND_TOLD || parts.kind == KIND_OMITTED) ? SIGNATURE_OURS
-                                                                             : SIGNATURE_BROKEN;
+    if (same && parts.kind == KIND_OMITTED)
+        return SIGNATURE_UNTOLD;
+    return same && parts.kind == KIND_TOLD ? SIGNATURE_OURS : SIGNATURE_BROKEN;
 }

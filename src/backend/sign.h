@@ -27,6 +27,7 @@ struct str sign_thought(struct arena *arena, const struct signer *signer, struct
 
 enum signature {
     SIGNATURE_OURS,
+    SIGNATURE_UNTOLD,           /* ours, of a block that was sent without its text: any text goes with it */
     SIGNATURE_FOREIGN,          /* another server's, another model's, or of before the secret was lost */
     SIGNATURE_BROKEN,           /* our secret is named, but it was not so signed */
 };

@@ -73,14 +73,20 @@ static void more(struct telling *telling, struct str text)
     emit(telling, (struct gen_event){.type = GEN_DELTA, .text = text});
 }
 
-static void close_block(struct telling *telling)
+/* broken: a call's input is not whole. */
+static void close_block(struct telling *telling, bool broken)
 {
     struct told_block *block = last(telling);
+    const struct str text = text_of(telling, telling->n - 1);
+    struct buf rest = {0};
 
+    telling->broken |= broken;
+    if (broken && json_close(&rest, text))
+        more(telling, buf_view(&rest));
+    buf_release(&rest);
     telling->open = false;
     if (block->type == BLOCK_THINKING)
-        block->signature = sign_thought(telling->arena, telling->signer,
-                                        text_of(telling, telling->n - 1), telling->omitted);
+        block->signature = sign_thought(telling->arena, telling->signer, text, telling->omitted);
     emit(telling, (struct gen_event){.type = GEN_BLOCK_STOP, .signature = block->signature});
 }
 
@@ -96,25 +102,16 @@ void telling_say(struct telling *telling, const struct saying *saying)
         more(telling, saying->text);
         break;
     case SAYING_CLOSE:
-        telling->called |= last(telling)->type == BLOCK_TOOL_USE;
-        close_block(telling);
+        telling->called |= last(telling)->type == BLOCK_TOOL_USE && !saying->broken;
+        close_block(telling, saying->broken);
         break;
     }
 }
 
-void telling_end(struct telling *telling, bool whole)
+void telling_end(struct telling *telling)
 {
-    struct buf rest = {0};
-
-    if (!telling->open || *telling->silent)
-        return;
-    if (last(telling)->type == BLOCK_TOOL_USE) {
-        *(whole ? &telling->called : &telling->cut) = true;
-        if (json_close(&rest, text_of(telling, telling->n - 1)))
-            more(telling, buf_view(&rest));
-        buf_release(&rest);
-    }
-    close_block(telling);
+    if (telling->open && !*telling->silent)
+        close_block(telling, last(telling)->type == BLOCK_TOOL_USE);
 }
 
 struct content_block *telling_blocks(const struct telling *telling)

@@ -20,15 +20,14 @@ struct telling {
     size_t n, capacity;
     struct buf text;                    /* of all blocks, one behind the other */
     bool open;
-    bool called;                        /* a call was told to its end */
-    bool cut;                           /* one was not */
+    bool called;                        /* a call was told to its end, */
+    bool broken;                        /* one was not, and its input has an end that is not the model's */
 };
 
 void telling_release(struct telling *telling);
 void telling_say(struct telling *telling, const struct saying *saying);
-/* Nothing more comes: the block that is open is closed. whole: the model ended its turn, so that a call
- * that is open was made; else it is closed as it is. */
-void telling_end(struct telling *telling, bool whole);
+/* Nothing more comes: the block that is open is closed. */
+void telling_end(struct telling *telling);
 /* The blocks as they were sent; [telling->n], in the arena, their texts in the telling. */
 struct content_block *telling_blocks(const struct telling *telling);
 

@@ -1,43 +1,52 @@
 /* thoughts.c - see thoughts.h. */
 #include "backend/thoughts.h"
 
-/* *gone: how many of the blocks go. */
-static bool message_check(const struct signer *signer, const struct message *message, size_t number,
-                          size_t *gone, struct err *err)
+enum fate { STAYS, STAYS_UNTOLD, GOES, REFUSED };
+
+static enum fate fate_of(const struct signer *signer, const struct content_block *block)
 {
-    *gone = 0;
+    if (block->type == BLOCK_REDACTED_THINKING)
+        return GOES;
+    if (block->type != BLOCK_THINKING)
+        return STAYS;
+    switch (sign_check(signer, block->text, block->signature)) {
+    case SIGNATURE_OURS: return STAYS;
+    case SIGNATURE_UNTOLD: return block->text.n ? STAYS_UNTOLD : STAYS;
+    case SIGNATURE_FOREIGN: return GOES;
+    case SIGNATURE_BROKEN: break;
+    }
+    return REFUSED;
+}
+
+/* number: of the message, for the error. *changes: something of it does not stay as it is. */
+static bool message_check(const struct signer *signer, const struct message *message, size_t number,
+                          bool *changes, struct err *err)
+{
+    *changes = false;
     for (size_t i = 0; i < message->blocks_n; i++) {
-        const struct content_block *block = &message->blocks[i];
-        *gone += block->type == BLOCK_REDACTED_THINKING;
-        if (block->type != BLOCK_THINKING)
-            continue;
-        switch (sign_check(signer, block->text, block->signature)) {
-        case SIGNATURE_BROKEN:
+        const enum fate fate = fate_of(signer, &message->blocks[i]);
+        if (fate == REFUSED)
             return err_set(err, ERR_INVALID, "messages.%zu.content.%zu: Invalid `signature` in "
                            "`thinking` block", number, i);
-        case SIGNATURE_FOREIGN:
-            ++*gone;
-            break;
-        case SIGNATURE_OURS:
-            break;
-        }
+        *changes |= fate != STAYS;
     }
     return true;
 }
 
-static struct message without(struct arena *arena, const struct signer *signer,
-                              const struct message *message, size_t left)
+static struct message message_sift(struct arena *arena, const struct signer *signer,
+                                   const struct message *message)
 {
     struct message copy = {.role = message->role};
 
-    copy.blocks = arena_array(arena, left, sizeof *copy.blocks);
+    copy.blocks = arena_array(arena, message->blocks_n, sizeof *copy.blocks);
     for (size_t i = 0; i < message->blocks_n; i++) {
-        const struct content_block *block = &message->blocks[i];
-        if (block->type == BLOCK_REDACTED_THINKING ||
-            (block->type == BLOCK_THINKING &&
-             sign_check(signer, block->text, block->signature) != SIGNATURE_OURS))
+        const enum fate fate = fate_of(signer, &message->blocks[i]);
+        if (fate == GOES)
             continue;
-        copy.blocks[copy.blocks_n++] = *block;
+        copy.blocks[copy.blocks_n] = message->blocks[i];
+        if (fate == STAYS_UNTOLD)
+            copy.blocks[copy.blocks_n].text = STR("");
+        copy.blocks_n++;
     }
     return copy;
 }
@@ -46,13 +55,13 @@ const struct message_request *thoughts_sift(struct arena *arena, const struct si
                                             const struct message_request *request, struct err *err)
 {
     struct message_request *copy = NULL;
-    size_t gone;
+    bool changes;
 
     for (size_t i = 0; i < request->messages_n; i++) {
         const struct message *message = &request->messages[i];
-        if (!message_check(signer, message, i, &gone, err))
+        if (!message_check(signer, message, i, &changes, err))
             return NULL;
-        if (gone == 0)
+        if (!changes)
             continue;
         if (!copy) {
             copy = arena_alloc(arena, sizeof *copy);
@@ -61,7 +70,7 @@ const struct message_request *thoughts_sift(struct arena *arena, const struct si
             memcpy(copy->messages, request->messages,
                    request->messages_n * sizeof *copy->messages);
         }
-        copy->messages[i] = without(arena, signer, message, message->blocks_n - gone);
+        copy->messages[i] = message_sift(arena, signer, message);
     }
     return copy ? copy : request;
 }

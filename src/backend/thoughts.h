@@ -7,8 +7,9 @@
 #include "base/arena.h"
 #include "base/err.h"
 
-/* The request without the thinking blocks of other servers and models and without redacted ones: itself
- * where it has none, else a copy in the arena. NULL: ERR_INVALID, one of ours was tampered with. */
+/* The request without the thinking blocks of other servers and models, without redacted ones, and without
+ * what a client made up as the text of one that it was sent without: itself where nothing changes, else a
+ * copy in the arena. NULL: ERR_INVALID, one of ours was tampered with. */
 const struct message_request *thoughts_sift(struct arena *arena, const struct signer *signer,
                                             const struct message_request *request, struct err *err);
 

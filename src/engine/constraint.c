@@ -1,8 +1,9 @@
 /* constraint.c - a matcher at work for one sequence, and the way to the end in time; or exact tokens.
  *
  * The hard thing is running short of tokens. A short way to a complete text is known for some state
- * of the sequence, and looked for again the sooner, the less room there is beyond it; in the end
- * after each token. A token after which the room is too small is not taken: the way that was known
+ * of the sequence, and looked for again the sooner, the less room there is beyond it; after each token
+ * where there is little more room than the shortest whole text needs, for one may be complete and
+ * another begin. A token after which the room is too small is not taken: the way that was known
  * before it is. Where the grammar needs more than is left from the start, or makes a sudden leap
  * between two looks, the sequence ends as any other does: for want of tokens. */
 #include "engine/constraint.h"
@@ -19,7 +20,8 @@ struct constraint {
     bool broken;
     enum constraint_after after;
     bool closing_known;                 /* from the state before the next token */
-    uint32_t look_at;                   /* look for it when so many tokens are left */
+    uint32_t look_at;                   /* look for it when so many tokens are left, */
+    uint32_t near;                      /* and from here on after each token */
     uint32_t said_n;                    /* of exact tokens */
     uint32_t closing_n;
     uint32_t closing[CONSTRAINT_CLOSING_MAX];
@@ -58,6 +60,7 @@ struct constraint *constraint_new(struct grammars *grammars, struct grammar *gra
     }
     look(constraint);
     constraint->look_at = 2 * constraint->closing_n + LOOK_AHEAD;
+    constraint->near = constraint->closing_known ? 2 * constraint->closing_n : 0;
     return constraint;
 }
 
@@ -161,7 +164,8 @@ static enum constraint_step look_for_end(struct constraint *constraint, uint32_t
     const bool found = look(constraint);
     if (found && constraint->closing_n <= left) {
         const uint32_t spare = left - constraint->closing_n;
-        constraint->look_at = left - (spare < LOOK_SHARE ? spare > 0 : spare / LOOK_SHARE);
+        const uint32_t soon = left - (spare < LOOK_SHARE ? spare > 0 : spare / LOOK_SHARE);
+        constraint->look_at = soon > constraint->near ? soon : constraint->near;
         return left == 0 ? CONSTRAINT_COMPLETE : CONSTRAINT_GOES_ON;
     }
     if (before_known) {

@@ -28,6 +28,8 @@ struct sequence *sequence_new(const struct sequence_params *params, uint32_t con
     for (uint32_t i = 0; i < params->marks_n; i++)
         sequence->marks[i] = params->marks[i];
     sequence->params.marks = sequence->marks;
+    if (params->constraint)
+        constraint_then(params->constraint, params->constraint_after);
     kv_table_init(&sequence->table, 0);
     sequence->table.space = params->space;
     sequence->table.side = params->rank >= RANK_SIDE;

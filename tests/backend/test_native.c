@@ -240,6 +240,9 @@ static void on_event(void *context, const struct gen_event *event)
         client->ended = true;
         on_done(client, event);
         break;
+    case GEN_PASS:
+        fail();
+        break;
     case GEN_FAILED:
         client->ended = true;
         client->error = event->error;

@@ -107,13 +107,13 @@ static void test_a_turn(void **state)
     put(&sayings, SAYING_CLOSE, BLOCK_TEXT, "");
     put(&sayings, SAYING_OPEN, BLOCK_TOOL_USE, "list");
     put(&sayings, SAYING_MORE, BLOCK_TEXT, "{}");
+    put(&sayings, SAYING_CLOSE, BLOCK_TEXT, "");
     tell(&listener, &sayings);
-    telling_end(&listener.telling, true);       /* a call without a mark of its end */
+    telling_end(&listener.telling);
     assert_string_equal(listener.story,
                         "0:thinking() 0+Let me look. 0.signed 1:text() 1+Reading. 1. "
                         "2:tool_use(read) 2+{\"path\": 2+\"a\"} 2. 3:tool_use(list) 3+{} 3. ");
     assert_true(listener.telling.called);
-    assert_false(listener.telling.cut);
     assert_int_equal(listener.ids_n, 2);
     assert_false(str_equal(listener.ids[0], listener.ids[1]));
     assert_true(str_starts(listener.ids[0], STR("toolu_01")));
@@ -136,11 +136,30 @@ static void test_cut(void **state)
     attend(&listener, true);
     put_turn(&sayings);
     tell(&listener, &sayings);
-    telling_end(&listener.telling, false);
+    telling_end(&listener.telling);
     assert_string_equal(listener.story, "0:thinking() 0.signed 1:text() 1+Reading. 1. "
                                         "2:tool_use(read) 2+{\"path\": 2+null} 2. ");
     assert_false(listener.telling.called);
-    assert_true(listener.telling.cut);
+    sayings_release(&sayings);
+    finish(&listener);
+}
+
+/* Broken, but not the end: what comes then is no part of it. */
+static void test_a_broken_call(void **state)
+{
+    struct listener listener;
+    struct sayings sayings = {0};
+
+    attend(&listener, false);
+    put(&sayings, SAYING_OPEN, BLOCK_TOOL_USE, "read");
+    put(&sayings, SAYING_MORE, BLOCK_TEXT, "{\"path\": [1");
+    sayings_put(&sayings, &(struct saying){.kind = SAYING_CLOSE, .broken = true});
+    put(&sayings, SAYING_OPEN, BLOCK_TEXT, "");
+    put(&sayings, SAYING_MORE, BLOCK_TEXT, "Oh.");
+    tell(&listener, &sayings);
+    telling_end(&listener.telling);
+    assert_string_equal(listener.story, "0:tool_use(read) 0+{\"path\": [1 0+]} 0. 1:text() 1+Oh. 1. ");
+    assert_false(listener.telling.called);
     sayings_release(&sayings);
     finish(&listener);
 }
@@ -155,7 +174,7 @@ static void test_silent_at_any_event(void **state)
         listener.silent_after = n;
         put_turn(&sayings);
         tell(&listener, &sayings);
-        telling_end(&listener.telling, true);
+        telling_end(&listener.telling);
         assert_int_equal(listener.events, n);
         sayings_release(&sayings);
         finish(&listener);
@@ -167,6 +186,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_turn),
         cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_a_broken_call),
         cmocka_unit_test(test_silent_at_any_event),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,8 +32,8 @@ static void test_signatures(void **state)
     assert_false(str_equal(told, again));
     assert_int_equal(sign_check(&signer, STR("Two parts,"), told), SIGNATURE_BROKEN);
     assert_int_equal(sign_check(&signer, STR(""), told), SIGNATURE_BROKEN);
-    assert_int_equal(sign_check(&signer, STR(""), hidden), SIGNATURE_OURS);
-    assert_int_equal(sign_check(&signer, STR("anything"), hidden), SIGNATURE_OURS);
+    assert_int_equal(sign_check(&signer, STR(""), hidden), SIGNATURE_UNTOLD);
+    assert_int_equal(sign_check(&signer, STR("anything"), hidden), SIGNATURE_UNTOLD);
     assert_int_equal(sign_check(&stranger, text, told), SIGNATURE_FOREIGN);
     assert_int_equal(sign_check(&forger, text, told), SIGNATURE_BROKEN);
     assert_int_equal(sign_check(&signer, text, STR("")), SIGNATURE_FOREIGN);
@@ -74,20 +74,23 @@ static void test_sift(void **state)
         {.type = BLOCK_THINKING, .text = STR("theirs"),
          .signature = sign_thought(arena, &stranger, STR("theirs"), false)},
         {.type = BLOCK_REDACTED_THINKING, .text = STR("opaque")},
+        {.type = BLOCK_THINKING, .text = STR("made up"),
+         .signature = sign_thought(arena, &signer, STR("mine too"), true)},
     };
     struct content_block question = {.type = BLOCK_TEXT, .text = STR("?")};
     struct message messages[] = {{ROLE_USER, &question, 1}, {ROLE_ASSISTANT, blocks, 2}};
     struct message_request request = {.messages = messages, .messages_n = 2};
 
     assert_ptr_equal(thoughts_sift(arena, &signer, &request, &err), &request);
-    messages[1].blocks_n = 4;
+    messages[1].blocks_n = 5;
     const struct message_request *sifted = thoughts_sift(arena, &signer, &request, &err);
     assert_non_null(sifted);
     assert_int_equal(sifted->messages[0].blocks_n, 1);
-    assert_int_equal(sifted->messages[1].blocks_n, 2);
+    assert_int_equal(sifted->messages[1].blocks_n, 3);
+    assert_int_equal(sifted->messages[1].blocks[2].text.n, 0);
     assert_true(str_is(sifted->messages[1].blocks[0].text, "mine"));
     assert_true(str_is(sifted->messages[1].blocks[1].text, "said"));
-    assert_int_equal(request.messages[1].blocks_n, 4);
+    assert_int_equal(request.messages[1].blocks_n, 5);
     blocks[0].text = STR("Mine");
     assert_null(thoughts_sift(arena, &signer, &request, &err));
     assert_int_equal(err.code, ERR_INVALID);

@@ -57,6 +57,7 @@ struct run {
     _Atomic uint32_t out_n;
     uint32_t signal_at, stop_at;
     const char *says;                   /* a regex that the text must match; NULL: anything */
+    const char *begun;                  /* what of that is said already; NULL: nothing */
     struct buf text;                    /* what came with the tokens, and the tail */
     _Atomic int dones;
     struct sequence_result result;
@@ -110,6 +111,8 @@ static bool run_submit(struct run *run, struct engine *engine, uint32_t max_toke
         params.constraint = engine_constraint_new(engine, NULL, &source, NULL, err);
         if (!params.constraint)
             return false;
+        if (run->begun)
+            assert_true(engine_constraint_begin(engine, params.constraint, str_of(run->begun)));
     }
     run->signals = queue_new(4, NULL, NULL);
     run->text = (struct buf){0};
@@ -269,6 +272,34 @@ static void test_longrope(void **state)
     assert_memory_not_equal(grown.out, shorter.out, 40 * sizeof *grown.out);
 }
 
+static void test_a_constraint_begun_elsewhere(void **state)
+{
+    struct engine *engine = open_with(options_of("llama_tied/f16"));
+    struct run *run = calloc(1, sizeof *run);
+    const struct grammar_part part = {.language = GRAMMAR_REGEX, .name = STR("says"),
+                                      .text = STR("yes: [ab]{3}")};
+    const struct grammar_source source = {.parts = &part, .parts_n = 1};
+    const char *const no[] = {"no", "yes: c", "yes: aaa", "yes: aaaa"};
+    struct err err;
+
+    run->says = "yes: [ab]{3}";
+    run->begun = "yes: a";
+    run_prompt(run, engine, 5, 9);
+    run_start(run, engine, 20);
+    run_signal_wait(run);
+    assert_int_equal(run->result.end, SEQUENCE_END_TOKEN);
+    assert_int_equal(run->text.n, 2);
+    assert_int_equal(strspn(run->text.data, "ab"), 2);
+    run_finish(run);
+    for (size_t i = 0; i < sizeof no / sizeof *no; i++) {
+        struct constraint *constraint = engine_constraint_new(engine, NULL, &source, NULL, &err);
+        assert_false(engine_constraint_begin(engine, constraint, str_of(no[i])));
+        constraint_free(constraint);
+    }
+    close_clean(engine);
+    free(run);
+}
+
 static void test_text_of_tokens(void **state)
 {
     struct engine *engine = open_with(options_of("llama_tied/f16"));
@@ -283,6 +314,9 @@ static void test_text_of_tokens(void **state)
         buf_str(&all, engine_token_text(engine, tokens.ids[i], false));
         buf_str(&shown, engine_token_text(engine, tokens.ids[i], true));
     }
+    assert_true(engine_token_control(engine, tokens.ids[0]));
+    assert_false(engine_token_control(engine, tokens.ids[tokens.n - 1]));
+    assert_false(engine_token_control(engine, -1) || engine_token_control(engine, INT32_MAX));
     assert_true(str_equal(buf_view(&shown), text));
     assert_true(str_is(buf_view(&all), "user\n<|im_end|>"));    /* the first was a control token */
     assert_int_equal(engine_token_text(engine, -1, true).n, 0);
@@ -788,6 +822,7 @@ int main(void)
         cmocka_unit_test(test_info),
         cmocka_unit_test(test_info_of_kinds),
         cmocka_unit_test(test_longrope),
+        cmocka_unit_test(test_a_constraint_begun_elsewhere),
         cmocka_unit_test(test_text_of_tokens),
         cmocka_unit_test(test_company_makes_no_difference),
         cmocka_unit_test(test_guessing_makes_no_difference),

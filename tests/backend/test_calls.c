@@ -1,0 +1,293 @@
+/* Calls by the native backend with a tiny real model, whose words mean nothing: at every length of an answer, in every
+ * pace of its reader, what comes out are whole calls or calls that were cut and closed. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "backend/backend.h"
+#include "backend/memory.h"
+#include "base/json.h"
+#include "pensieve/engine.h"
+#include "support/golden.h"
+
+enum { BLOCKS_MAX = 32 };
+
+struct world {
+    struct arena *arena;
+    uv_loop_t loop;
+    struct memory *memory;
+    struct backend *backend;
+};
+
+static void world_open(struct world *world)
+{
+    struct err err = {0};
+
+    world->arena = arena_new(4096);
+    const struct engine_options options = {
+        .model_path = golden_path(world->arena, TINY "llama_tied/f16.gguf"), .threads = 2,
+        .context = 1024,
+    };
+    assert_int_equal(uv_loop_init(&world->loop), 0);
+    struct engine *engine = engine_open(&options, &err);
+    if (!engine)
+        fail_msg("%s", err.text);
+    world->memory = memory_new(&world->loop, 0, 0);
+    const struct native_options native = {
+        .card = {.id = STR("tiny"), .display_name = STR("tiny")}, .engine = engine,
+        .seeded = true, .seed = 11,
+    };
+    world->backend = native_new(&world->loop, world->memory, &native, &err);
+    assert_non_null(world->backend);
+}
+
+static void world_close(struct world *world)
+{
+    world->backend->ops->free(world->backend);
+    memory_free(world->memory);
+    uv_run(&world->loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&world->loop), 0);
+    arena_free(world->arena);
+}
+
+/* One answer, as it was heard. */
+struct client {
+    struct world *world;
+    struct arena *arena;
+    struct generation *generation;
+    struct content_block blocks[BLOCKS_MAX];
+    struct buf texts[BLOCKS_MAX];
+    size_t n;
+    bool open, ended, slow;
+    uv_timer_t timer;
+    struct usage usage;
+    enum stop_reason stop_reason;
+    struct err error;
+};
+
+static void go_on(uv_timer_t *timer)
+{
+    struct client *client = timer->data;
+
+    uv_close((uv_handle_t *)timer, NULL);
+    client->world->backend->ops->resume(client->generation);
+}
+
+static void on_event(void *context, const struct gen_event *event)
+{
+    struct client *client = context;
+
+    switch (event->type) {
+    case GEN_STARTED:
+        if (!client->slow)
+            break;
+        client->world->backend->ops->pause(client->generation);
+        uv_timer_init(&client->world->loop, &client->timer);
+        client->timer.data = client;
+        uv_timer_start(&client->timer, go_on, 50, 0);
+        break;
+    case GEN_BLOCK_START:
+        assert_true(!client->open && client->n < BLOCKS_MAX);
+        assert_int_equal(event->block_index, client->n);
+        client->open = true;
+        client->blocks[client->n++] = (struct content_block){
+            .type = event->block_type, .id = arena_str(client->arena, event->tool_id),
+            .name = arena_str(client->arena, event->tool_name),
+        };
+        break;
+    case GEN_DELTA:
+        assert_true(client->open && event->text.n > 0);
+        assert_int_equal(event->block_index, client->n - 1);
+        buf_str(&client->texts[client->n - 1], event->text);
+        break;
+    case GEN_BLOCK_STOP:
+        assert_true(client->open);
+        client->open = false;
+        break;
+    case GEN_DONE:
+        client->usage = event->usage;
+        client->stop_reason = event->stop_reason;
+        client->ended = true;
+        break;
+    case GEN_PASS:
+        fail();
+        break;
+    case GEN_FAILED:
+        client->error = event->error;
+        client->ended = true;
+        break;
+    }
+}
+
+/* more: of the body, before its end. */
+static void ask(struct client *client, struct world *world, int max_tokens, const char *more)
+{
+    const struct request_options options = {.version = API_V26};
+    struct err err;
+
+    client->world = world;
+    client->arena = arena_new(4096);
+    const struct str body = arena_printf(client->arena, "{\"model\":\"tiny\",\"max_tokens\":%d,"
+                                         "\"messages\":[{\"role\":\"user\",\"content\":\"Go %d.\"}],%s}",
+                                         max_tokens, max_tokens, more);
+    const struct message_request *request = request_decode(client->arena, body, &options, &err);
+    if (!request)
+        fail_msg("%s", err.text);
+    client->generation = world->backend->ops->generate(world->backend, client->arena, request,
+                                                       on_event, client, &err);
+    if (!client->generation)
+        fail_msg("%s", err.text);
+    uv_run(&world->loop, UV_RUN_DEFAULT);
+    assert_true(client->ended && !client->open);
+}
+
+static void client_free(struct client *client)
+{
+    for (size_t i = 0; i < client->n; i++)
+        buf_release(&client->texts[i]);
+    arena_free(client->arena);
+}
+
+#define TOOLS                                                                                      \
+    "\"tools\":[{\"name\":\"see\",\"input_schema\":{\"type\":\"object\",\"properties\":"             \
+    "{\"far\":{\"type\":\"boolean\"},\"what\":{\"enum\":[\"sun\",\"moon\"]}},"                      \
+    "\"required\":[\"far\",\"what\"],\"additionalProperties\":false}},"                             \
+    "{\"name\":\"wait\",\"input_schema\":{\"type\":\"object\",\"additionalProperties\":false}}]"
+
+/* Whether it is an object of a tool's: whole, or cut and closed. */
+static void check_call(struct client *client, size_t i, bool whole)
+{
+    yyjson_val *input;
+    struct err err;
+
+    assert_int_equal(client->blocks[i].type, BLOCK_TOOL_USE);
+    if (!json_parse(client->arena, buf_view(&client->texts[i]), &input, &err))
+        fail_msg("%.*s: %s", STR_ARG(buf_view(&client->texts[i])), err.text);
+    assert_true(yyjson_is_obj(input));
+    if (whole && str_is(client->blocks[i].name, "see")) {
+        assert_true(yyjson_is_bool(yyjson_obj_get(input, "far")));
+        assert_int_equal(yyjson_obj_size(input), 2);
+    } else if (whole) {
+        assert_true(str_is(client->blocks[i].name, "wait"));
+        assert_int_equal(yyjson_obj_size(input), 0);
+    }
+    assert_true(str_starts(client->blocks[i].id, STR("toolu_01")));
+    for (size_t k = 0; k < i; k++)
+        assert_false(str_equal(client->blocks[k].id, client->blocks[i].id));
+}
+
+/* There is room for a call, or for some of one. */
+static void test_forced_at_every_length(void **state)
+{
+    struct world world;
+    bool cut = false, whole = false;
+
+    world_open(&world);
+    for (int max_tokens = 1; max_tokens < 100; max_tokens += 7) {
+        struct client client = {.slow = max_tokens % 2};
+        ask(&client, &world, max_tokens, "\"tool_choice\":{\"type\":\"any\"}," TOOLS);
+        assert_int_equal(client.error.code, ERR_NONE);
+        const bool called = client.stop_reason == STOP_TOOL_USE;
+        if (!called)
+            assert_int_equal(client.stop_reason, STOP_MAX_TOKENS);
+        assert_true(client.usage.output_tokens <= (uint32_t)max_tokens);
+        assert_true(client.n > 0 || !called);
+        for (size_t i = 0; i < client.n; i++)
+            check_call(&client, i, called || i + 1 < client.n);
+        cut |= !called;
+        whole |= called;
+        client_free(&client);
+    }
+    assert_true(cut && whole);
+    world_close(&world);
+}
+
+static void test_one_by_name(void **state)
+{
+    struct world world;
+    struct client client = {0};
+
+    world_open(&world);
+    ask(&client, &world, 90, "\"tool_choice\":{\"type\":\"tool\",\"name\":\"wait\","
+                             "\"disable_parallel_tool_use\":true}," TOOLS);
+    assert_int_equal(client.stop_reason, STOP_TOOL_USE);
+    assert_int_equal(client.n, 1);
+    check_call(&client, 0, true);
+    assert_true(str_is(client.blocks[0].name, "wait"));
+    client_free(&client);
+    world_close(&world);
+}
+
+static void test_none(void **state)
+{
+    struct world world;
+    struct client client = {0};
+
+    world_open(&world);
+    ask(&client, &world, 20, "\"tool_choice\":{\"type\":\"none\"}," TOOLS);
+    assert_int_equal(client.n, 1);
+    assert_int_equal(client.blocks[0].type, BLOCK_TEXT);
+    assert_int_equal(client.stop_reason, STOP_MAX_TOKENS);
+    client_free(&client);
+    world_close(&world);
+}
+
+/* The one or the other, and then nothing else. */
+static void test_a_format_or_a_call(void **state)
+{
+    struct world world;
+    struct client client = {0};
+    yyjson_val *value;
+
+    world_open(&world);
+    ask(&client, &world, 90, "\"output_config\":{\"format\":{\"type\":\"json_schema\",\"schema\":"
+                             "{\"type\":\"array\",\"items\":{\"type\":\"null\"},\"maxItems\":2}}}," TOOLS);
+    if (client.stop_reason == STOP_TOOL_USE) {
+        for (size_t i = 0; i < client.n; i++)
+            check_call(&client, i, true);
+    } else {
+        assert_int_equal(client.stop_reason, STOP_END_TURN);
+        assert_int_equal(client.n, 1);
+        assert_true(json_parse(client.arena, buf_view(&client.texts[0]), &value, NULL));
+        assert_true(yyjson_is_arr(value));
+    }
+    client_free(&client);
+    world_close(&world);
+}
+
+static void test_a_strict_tool_that_cannot_be_held(void **state)
+{
+    static const char *const choices[] = {"auto", "any"};
+    struct world world;
+
+    world_open(&world);
+    for (size_t i = 0; i < 2; i++) {
+        struct client client = {0};
+        ask(&client, &world, 20, arena_printf(world.arena, "\"tool_choice\":{\"type\":\"%s\"},"
+            "\"tools\":[{\"name\":\"a\",\"input_schema\":{\"type\":\"object\"}},"
+            "{\"name\":\"b\",\"strict\":true,\"input_schema\":{\"type\":\"object\",\"properties\":"
+            "{\"x\":{\"type\":\"array\",\"uniqueItems\":true}}}}]", choices[i]).s);
+        assert_int_equal(client.error.code, ERR_INVALID);
+        assert_string_equal(client.error.text, "tools.1.custom.input_schema: "
+                                               "`/properties/x/uniqueItems` is not supported");
+        client_free(&client);
+    }
+    world_close(&world);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_forced_at_every_length),
+        cmocka_unit_test(test_one_by_name),
+        cmocka_unit_test(test_none),
+        cmocka_unit_test(test_a_format_or_a_call),
+        cmocka_unit_test(test_a_strict_tool_that_cannot_be_held),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
