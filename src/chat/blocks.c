@@ -76,7 +76,6 @@ void blocks_tell_call(struct blocks *blocks)
 {
     open_block(blocks, BLOCK_TOOL_USE, buf_view(&blocks->call.name));
     blocks->call.told = true;
-    buf_reset(&blocks->call.raw);
 }
 
 /* ---- which marks there may be now ---- */
@@ -211,6 +210,8 @@ static void open_call(struct blocks *blocks, enum action action)
     if (n > skipped)
         buf_append(&blocks->call.raw, blocks->held.data + skipped, n - skipped);
     blocks->call.begun = blocks->call.raw.n;
+    if (action == OPEN_FUNCTION)                /* it is a part of the call, too */
+        blocks->call.begun = blocks->space > skipped ? blocks->space - skipped : 0;
     drop_held(blocks);
     call_begin(blocks, action == OPEN_FUNCTION ? CALL_FUNCTION_NAME : CALL_BEGIN);
     blocks->call.bare = action == OPEN_BARE;
@@ -327,9 +328,9 @@ static void feed_call(struct blocks *blocks, char c)
 {
     const bool taken = call_take(blocks, c);
 
-    if (taken && !blocks->call.told)
+    if (taken && (!blocks->call.told || blocks->call.fresh))
         buf_char(&blocks->call.raw, c);
-    if (taken && blocks->call.raw.n <= BLOCKS_HELD_MAX)
+    if (taken && (blocks->call.told || blocks->call.raw.n <= BLOCKS_HELD_MAX))
         return;
     call_fails(blocks);
     if (!taken)
@@ -401,6 +402,9 @@ void blocks_feed(struct blocks *blocks, struct str characters, bool control, blo
 {
     blocks->fn = fn;
     blocks->context = context;
+    blocks->call.fresh = !blocks->call.told;
+    if (!blocks->call.fresh)
+        buf_reset(&blocks->call.raw);
     if (!control)
         for (size_t i = 0; i < characters.n; i++)
             feed_plain(blocks, characters.s[i]);
@@ -446,7 +450,9 @@ struct str blocks_begun(const struct blocks *blocks)
     const struct str raw = buf_view(&blocks->call.raw);
     const size_t begun = blocks->call.begun;
 
-    if (blocks->state != STATE_CALL || !blocks->call.bare)
+    if (blocks->state == STATE_HEADER)
+        return behind(buf_view(&blocks->held), HARMONY_TO + 1);
+    if (blocks->state != STATE_CALL || begun > raw.n)
         return STR("");
     return (struct str){raw.s + begun, raw.n - begun};
 }

@@ -63,10 +63,11 @@ struct blocks {
     struct buf held;                    /* may become a mark; white space before it, */
     size_t space;                       /* so much */
     struct call {                       /* what is read as one */
-        struct buf raw;                 /* as it was sampled, until it is told */
-        size_t begun;                   /* where in raw it begins */
+        struct buf raw;                 /* as it was sampled, until the feed after which it is told */
+        size_t begun;                   /* where in raw it begins, behind its mark */
         bool bare, sure;                /* opened by no mark; and yet it can only be a call */
         bool list, told, named, done;   /* done: its input was whole */
+        bool fresh;                     /* it wasn't told before this feed */
         uint8_t step, holds;            /* enums in blocks_parts.h */
         struct json_follow follow;
         struct buf name, key, value;    /* value: what has to be seen whole, */
@@ -84,9 +85,9 @@ void blocks_feed(struct blocks *blocks, struct str characters, bool control, blo
 /* The answer is over: what was held back is text, and a call that is not whole is broken. */
 void blocks_end(struct blocks *blocks, blocks_fn *fn, void *context);
 enum blocks_place blocks_place(const struct blocks *blocks);
-/* At the moment when a call has opened, what of it stands behind the opening mark already: something only
- * where nothing but its form tells a call from text (Llama's {"name": ..., "parameters":). Feed
- * dialect_grammar(DIALECT_OPENED)'s constraint with it first. Valid until the next feed. */
+/* After the feed in which a call has opened, what of it stands behind its opening mark already: the rest
+ * of a token; the call's form, where only that tells it from text (Llama's {"name": ..., "parameters":).
+ * Feed dialect_grammar(DIALECT_OPENED)'s constraint with it first. Valid until the next feed. */
 struct str blocks_begun(const struct blocks *blocks);
 
 #endif

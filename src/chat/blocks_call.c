@@ -226,6 +226,7 @@ static bool item_ends(struct blocks *blocks, char c)
     if (c != ',')
         return is_space(c);
     begin_one(&blocks->call, CALL_ITEM);
+    buf_reset(&blocks->call.raw);
     blocks->call.begun = 0;
     return true;
 }

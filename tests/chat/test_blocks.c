@@ -231,27 +231,39 @@ static size_t opens_at(struct blocks *blocks, const char *text)
     return n;
 }
 
+static const struct opening {
+    const char *family, *before, *begun, *behind;
+} openings[] = {
+    {"hermes", "Hm. <tool_call>", "", "\n{\"name\": \"f\", \"arguments\": {\"a\":"},
+    {"mistral", "[TOOL_CALLS]", "", "f[ARGS]{"},
+    {"harmony", " to=functions.", "", "f<|channel|>commentary"},
+    {"llama", "\n{\"name\" :\"f\", \"parameters\":", "{\"name\" :\"f\", \"parameters\":", " {\"a"},
+    {"qwen-xml", "Hm.\n<tool_call>", "", "\n<function=f"},
+    {"qwen-xml", "Hm.\n<function=", "<function=", "f>\n"},
+    {"granite", "<|tool_call|>", "", "[{\"name\""},
+};
+
 static void a_call_is_open_from_its_mark_on(void **state)
 {
-    static const struct {
-        const char *family, *before, *begun, *behind;
-    } cases[] = {
-        {"hermes", "Hm. <tool_call>", "", "\n{"},
-        {"mistral", "[TOOL_CALLS]", "", "f[ARGS]{}"},
-        {"harmony", " to=functions.", "", "f<|channel|>commentary<|message|>{}"},
-        {"llama", "\n{\"name\" :\"f\", \"parameters\":", "{\"name\" :\"f\", \"parameters\":", " {}}"},
-        {"qwen-xml", "<tool_call>", "", "\n<function=f>"},
-    };
-
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof openings / sizeof *openings; i++) {
+        const struct opening *opening = &openings[i];
         struct blocks blocks;
-        char text[128];
-        snprintf(text, sizeof text, "%s%s", cases[i].before, cases[i].behind);
+        char text[128], begun[128];
+        snprintf(text, sizeof text, "%s%s", opening->before, opening->behind);
         blocks_init(&blocks, &(struct blocks_options){
-            .dialect = family(cases[i].family), .tools = true});
-        assert_int_equal(opens_at(&blocks, text), strlen(cases[i].before));
-        assert_true(str_is(blocks_begun(&blocks), cases[i].begun));
-        blocks_end(&blocks, ignore, NULL);
+            .dialect = family(opening->family), .tools = true});
+        assert_int_equal(opens_at(&blocks, text), strlen(opening->before));
+        assert_true(str_is(blocks_begun(&blocks), opening->begun));
+        blocks_release(&blocks);
+
+        /* with all that one token may have behind the mark */
+        blocks_init(&blocks, &(struct blocks_options){
+            .dialect = family(opening->family), .tools = true});
+        blocks_feed(&blocks, str_of(text), false, ignore, NULL);
+        assert_int_equal(blocks_place(&blocks), BLOCKS_IN_CALL);
+        snprintf(begun, sizeof begun, "%s%s", opening->begun, opening->behind);
+        if (!str_is(blocks_begun(&blocks), begun))
+            fail_msg("%s: %.*s", text, STR_ARG(blocks_begun(&blocks)));
         blocks_release(&blocks);
     }
     (void)state;
