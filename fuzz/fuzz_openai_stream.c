@@ -6,6 +6,7 @@
 
 #include "backend/openai_stream.h"
 #include "backend/sse.h"
+#include "base/json.h"
 #include "base/random.h"
 
 enum { SEED_BYTES = 8, PIECE_MAX = 64 };
@@ -58,7 +59,7 @@ static bool chunk(void *context, struct str name, struct str data)
     return openai_stream_chunk(&listener->stream, data, &listener->err);
 }
 
-static void listen(struct listener *listener, struct str bytes, struct rng *rng)
+static void hear_all(struct listener *listener, struct str bytes, struct rng *rng)
 {
     static const struct hash_key secret[2] = {{1, 2}, {3, 4}};
     static const struct message_request request = {.thinking = {.kind = THINKING_ADAPTIVE}};
@@ -109,8 +110,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(&seed, data, SEED_BYTES);
     rng_seed(&rng, seed);
     const struct str bytes = {(const char *)data + SEED_BYTES, size - SEED_BYTES};
-    listen(&whole, bytes, NULL);
-    listen(&pieces, bytes, &rng);
+    hear_all(&whole, bytes, NULL);
+    hear_all(&pieces, bytes, &rng);
     CHECK(str_equal(buf_view(&whole.story), buf_view(&pieces.story)));
     buf_release(&whole.story);
     buf_release(&pieces.story);
