@@ -1,7 +1,7 @@
 /* model_card.c - GET /v1/models: what a model can do here, said truly.
  *
  * Agents read the capabilities to decide what to send: a thinking type is supported exactly when a
- * request with it is not refused. */
+ * request with it is not refused, thinking itself when the model has thoughts of its own. */
 #include "api/model_card.h"
 
 #include "base/clock.h"
@@ -22,7 +22,7 @@ static const char first_capabilities[] =
     ",\"server_tools\":{\"supported\":false,\"web_search\":" NO ",\"code_execution\":" NO "}"
     ",\"structured_outputs\":";
 static const char thinking_capabilities[] =
-    ",\"thinking\":{\"supported\":false,\"types\":{\"adaptive\":" YES ",\"between_tools\":" YES
+    ",\"thinking\":{\"supported\":%s,\"types\":{\"adaptive\":" YES ",\"between_tools\":" YES
     ",\"disabled\":" YES ",\"enabled\":" YES "}}}";
 
 void model_card_json(struct buf *out, const struct model_card *card)
@@ -40,7 +40,7 @@ void model_card_json(struct buf *out, const struct model_card *card)
                   "\"line\":null,\"capabilities\":");
     buf_cstr(out, first_capabilities);
     buf_cstr(out, SUPPORTED(card->structured));
-    buf_cstr(out, thinking_capabilities);
+    buf_printf(out, thinking_capabilities, card->thinks ? "true" : "false");
     buf_char(out, '}');
 }
 

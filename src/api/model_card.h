@@ -14,6 +14,7 @@ struct model_card {
     int64_t created_at;         /* unix seconds; 0 if unknown */
     uint32_t max_input_tokens, max_tokens;
     bool structured;            /* answers are held to output_config.format */
+    bool thinks;                /* false, too, as long as it isn't known */
 };
 
 void model_card_json(struct buf *out, const struct model_card *card);

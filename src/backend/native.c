@@ -5,6 +5,7 @@
 
 #include "backend/replays.h"
 #include "base/random.h"
+#include "chat/dialect.h"
 
 static struct native *native_of_resident(struct resident *resident)
 {
@@ -77,10 +78,21 @@ static void unload(struct resident *resident)
     native->tmpl = NULL;
 }
 
+/* What is known of a model once it was here. On the loop, where the card is read. */
+static void describe(struct native *native)
+{
+    const struct dialect *dialect = dialect_find(engine_info(native->engine)->chat_template);
+    struct str open, close;
+
+    native->backend.card.thinks = dialect_thinks(dialect, &open, &close);
+}
+
 static void settled(struct resident *resident, const struct err *error)
 {
     struct native *native = native_of_resident(resident);
 
+    if (!error)
+        describe(native);
     answers_settled(native, error);
     counts_settled(native, error);
 }
@@ -183,6 +195,8 @@ struct backend *native_new(uv_loop_t *loop, struct memory *memory,
         arena_free(arena);
         return NULL;
     }
+    if (native->engine)
+        describe(native);
     if (uv_async_init(loop, &native->wake, answers_wake) != 0) {
         template_free(native->tmpl);
         replay_free(native->replays);

@@ -25,14 +25,15 @@ static const char card_json[] =
     "\"effort\":{\"supported\":false,\"low\":" NO ",\"medium\":" NO ",\"high\":" NO ","
     "\"xhigh\":" NO ",\"max\":" NO "},\"image_input\":" NO ",\"pdf_input\":" NO ","
     "\"server_tools\":{\"supported\":false,\"web_search\":" NO ",\"code_execution\":" NO "},"
-    "\"structured_outputs\":" YES ",\"thinking\":{\"supported\":false,\"types\":{"
+    "\"structured_outputs\":" YES ",\"thinking\":{\"supported\":true,\"types\":{"
     "\"adaptive\":" YES ",\"between_tools\":" YES ",\"disabled\":" YES ",\"enabled\":" YES "}}}}";
 
 static struct model_card card(const char *id)
 {
     return (struct model_card){.id = str_of(id), .display_name = STR("Local 7B"),
                                .created_at = 1777593600, .max_input_tokens = 131072,
-                               .max_tokens = 32768, .structured = true};
+                               .max_tokens = 32768, .structured = true,
+                               .thinks = true};
 }
 
 static void test_card(void **state)
@@ -70,15 +71,16 @@ static void test_page(void **state)
     arena_free(arena);
 }
 
-static void test_format_is_not_promised(void **state)
+static void test_what_it_cannot_is_not_promised(void **state)
 {
     struct buf out = {0};
     struct model_card other = card("m");
 
-    other.structured = false;
+    other.structured = other.thinks = false;
     model_card_json(&out, &other);
     buf_char(&out, '\0');
     assert_non_null(strstr(out.data, "\"structured_outputs\":" NO));
+    assert_non_null(strstr(out.data, "\"thinking\":{\"supported\":false,"));
     buf_release(&out);
 }
 
@@ -117,7 +119,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_card),
         cmocka_unit_test(test_page),
-        cmocka_unit_test(test_format_is_not_promised),
+        cmocka_unit_test(test_what_it_cannot_is_not_promised),
         cmocka_unit_test(test_thinking_types_are_true),
     };
 
