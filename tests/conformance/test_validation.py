@@ -269,8 +269,6 @@ REFUSED = [
 ]
 # Correct, and not possible on this server yet: the message begins with the field's name.
 NOT_YET = [
-    ("tools", {"tools": [TOOL]}, "tools"),
-    ("bash tool", {"tools": [{"type": "bash_20250124", "name": "bash"}]}, "tools"),
     ("web search", {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
      "tools.0: tool type 'web_search_20250305' is not available on this server"),
     ("tool_choice", {"tool_choice": {"type": "auto"}}, "tool_choice"),
@@ -306,6 +304,14 @@ def test_what_this_server_cannot_do_is_refused_by_name(wire, _, fields, begin):
 
 
 TAKEN = [
+    ("tools", {"tools": [TOOL]}),
+    ("bash tool", {"tools": [{"type": "bash_20250124", "name": "bash"}]}),
+    ("the editor's tool", {"tools": [{"type": "text_editor_20250728",
+                                      "name": "str_replace_based_edit_tool"}]}),
+    ("search for tools", {"tools": [{"type": "tool_search_tool_bm25_20251119",
+                                     "name": "tool_search_tool_bm25"},
+                                    {**TOOL, "defer_loading": True}]}),
+    ("call and result", {"messages": called(result(content="12"), text("thanks"))}),
     ("thinking", {"thinking": {"type": "enabled", "budget_tokens": 1024}, "max_tokens": 1025}),
     ("document", {"messages": user({"type": "document", "title": "t", "source": {
         "type": "text", "media_type": "text/plain", "data": "x"}})}),
