@@ -452,7 +452,7 @@ struct str blocks_begun(const struct blocks *blocks)
 
     if (blocks->state == STATE_HEADER)
         return behind(buf_view(&blocks->held), HARMONY_TO + 1);
-    if (blocks->state != STATE_CALL || begun > raw.n)
+    if (blocks->state != STATE_CALL || begun >= raw.n)
         return STR("");
     return (struct str){raw.s + begun, raw.n - begun};
 }
