@@ -82,6 +82,7 @@ static bool learn(struct mlx *mlx, const struct mlx_line *ready, struct err *err
         if (!mlx->tmpl)
             return err_prefix(err, "chat template");
     }
+    mlx->dialect = dialect_find(ready->chat_template);
     mlx->context = ready->context;
     if (card->max_input_tokens == 0)
         card->max_input_tokens = ready->context;

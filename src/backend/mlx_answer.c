@@ -145,6 +145,13 @@ static void finish(struct generation *generation, enum stop_reason reason)
     generation->on_event(generation->context, &event);
 }
 
+static void say(void *context, const struct saying *saying)
+{
+    struct generation *generation = context;
+
+    telling_say(&generation->telling, saying);
+}
+
 /* ---- on the pool ---- */
 
 static void prepare(uv_work_t *work)
@@ -179,12 +186,23 @@ static void prepare(uv_work_t *work)
 static void after_prepare(uv_work_t *work, int status)
 {
     struct generation *generation = work->data;
+    const struct message_request *request = generation->request;
 
     generation->stage = PREPARED;
-    if (status == UV_ECANCELED || generation->cancelled || !generation->prepared)
+    if (status == UV_ECANCELED || generation->cancelled || !generation->prepared) {
         fail(generation, &generation->error);
-    else
-        uv_async_send(&generation->mlx->wake);
+        return;
+    }
+    speech_init(&generation->speech, &(struct speech_options){
+        .blocks = {
+            .dialect = generation->mlx->dialect, .request = request,
+            .in_thought = generation->prompt.in_thought,
+            .tools = request->tools_n > 0 && request->tool_choice.kind != CHOICE_NONE,
+        },
+        .stops = request->stop_sequences, .stops_n = request->stop_sequences_n,
+        .one_call = request->tool_choice.one, .say = say, .context = generation,
+    });
+    uv_async_send(&generation->mlx->wake);
 }
 
 /* ---- towards a process ---- */
@@ -260,13 +278,6 @@ void answers_lost(struct bridge *bridge, const char *why)
 
 /* ---- what a process says of it ---- */
 
-static void say(void *context, const struct saying *saying)
-{
-    struct generation *generation = context;
-
-    telling_say(&generation->telling, saying);
-}
-
 static bool take_started(struct generation *generation, const struct mlx_line *line,
                          struct err *err)
 {
@@ -322,9 +333,14 @@ static void take_token(struct generation *generation, const struct mlx_line *lin
 {
     struct speech *speech = &generation->speech;
 
+    const bool thought = speech_thinks(speech);
+    const uint32_t before = generation->usage.output_tokens;
+
     begin_to_hear(generation);
     generation->usage.output_tokens = line->tokens;
     speech_say(speech, line->text, line->control);
+    if ((thought || speech_thinks(speech)) && line->tokens > before)
+        generation->usage.thinking_tokens += line->tokens - before;
     if (!speech_over(speech) || generation->cancelled)
         return;
     tell_cancel(generation);
@@ -516,33 +532,21 @@ static void enter(struct generation *generation)
     uv_async_send(&mlx->wake);
 }
 
-/* What is to be told to the model and what can't be yet. */
-static bool can_tell(const struct message_request *request, struct err *err)
-{
-    if (request->tools_n)
-        return err_set(err, ERR_INVALID, "tools: tools are not supported by this server yet");
-    for (size_t m = 0; m < request->messages_n; m++)
-        for (size_t b = 0; b < request->messages[m].blocks_n; b++)
-            if (request->messages[m].blocks[b].type == BLOCK_TOOL_USE ||
-                request->messages[m].blocks[b].type == BLOCK_TOOL_RESULT)
-                return err_set(err, ERR_INVALID, "messages: `tool_use` and `tool_result` blocks are "
-                               "not supported by this server yet");
-    return true;
-}
-
 /* What would hold an answer to a grammar is not to be had from mlx-lm. */
 static bool can_do(const struct message_request *request, struct err *err)
 {
     const enum choice_kind choice = request->tool_choice.kind;
 
-    if (!can_tell(request, err))
-        return false;
     if (request->format.schema.n)
         return err_set(err, ERR_INVALID, "%s: a model that mlx-lm runs can't be held to a schema",
                        request->format.path);
     if (choice == CHOICE_ANY || choice == CHOICE_TOOL)
         return err_set(err, ERR_INVALID, "tool_choice: a model that mlx-lm runs can't be made to "
                        "use a tool: only auto and none are supported");
+    for (size_t i = 0; i < request->tools_n; i++)
+        if (request->tools[i].strict)
+            return err_set(err, ERR_INVALID, "%s: a model that mlx-lm runs can't be held to a "
+                           "schema: strict tools are not supported", request->tools[i].path);
     return true;
 }
 
@@ -567,11 +571,6 @@ struct generation *mlx_generate(struct backend *backend, struct arena *arena,
             .silent = &generation->cancelled, .on_event = on_event, .context = context,
         },
     };
-    const struct speech_options speech = {
-        .stops = request->stop_sequences, .stops_n = request->stop_sequences_n,
-        .one_call = request->tool_choice.one, .say = say, .context = generation,
-    };
-    speech_init(&generation->speech, &speech);
     enter(generation);
     return generation;
 }
@@ -581,8 +580,7 @@ bool mlx_count(struct backend *backend, struct arena *arena, const struct messag
 {
     struct generation *generation = arena_alloc(arena, sizeof *generation);
 
-    if (!can_tell(request, err))
-        return false;
+    (void)err;
     *generation = (struct generation){
         .mlx = mlx_of(backend), .request = request, .on_count = on_count, .context = context,
     };

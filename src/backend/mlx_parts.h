@@ -7,6 +7,7 @@
 #include "backend/mlx.h"
 #include "backend/mlx_wire.h"
 #include "backend/sign.h"
+#include "chat/dialect.h"
 #include "chat/template.h"
 
 enum { MLX_ARGV_MAX = 16 };
@@ -35,6 +36,7 @@ struct mlx {
     bool known;
     uint32_t context;
     struct chat_template *tmpl;         /* NULL: it has none */
+    const struct dialect *dialect;
     char why[CHILD_WHY_BYTES_MAX];      /* how a process ended last */
     struct generation *first, *last;    /* requests that are alive, the oldest first */
     uint32_t alive, answers_waiting;

@@ -5,35 +5,40 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 #include "backend/sayings.h"
 #include "base/buf.h"
 #include "base/str.h"
+#include "chat/blocks.h"
 #include "chat/stops.h"
 
 struct speech_options {
-    const struct str *stops;            /* borrowed */
+    struct blocks_options blocks;
+    const struct str *stops;            /* borrowed; looked for in text, not in thoughts and calls */
     size_t stops_n;
-    bool one_call;                      /* the answer ends with its first tool call */
+    bool one_call;                      /* the answer ends with its first whole call */
     void (*say)(void *context, const struct saying *saying);
     void *context;
 };
 
 struct speech {
     struct speech_options options;
+    struct blocks blocks;
     struct stops stopping;
     struct buf decided;                 /* text that no stop sequence is in */
-    bool open;                          /* a block was told of */
+    enum block_type type;               /* of the open block, */
+    bool told;                          /* which was told of */
+    bool called;                        /* the one call was made */
 };
 
 void speech_init(struct speech *speech, const struct speech_options *options);
-void speech_release(struct speech *speech);             /* one that is zeroed is allowed */
+void speech_release(struct speech *speech);
 /* control: the characters are a special token's spelling. After speech_over nothing is heard. */
 void speech_say(struct speech *speech, struct str text, bool control);
 void speech_end(struct speech *speech);                 /* the model has nothing more to say */
 /* Nothing that comes now would be told: a stop sequence was found, or the only call is complete. */
 bool speech_over(const struct speech *speech);
 int speech_stop(const struct speech *speech);           /* which stop sequence was found, or -1 */
+bool speech_thinks(const struct speech *speech);        /* what comes now is thought */
 
 #endif

@@ -120,7 +120,8 @@ struct client {
     struct arena *arena;
     const struct message_request *request;
     struct generation *generation;
-    struct buf story;                   /* "S" started, "[" "]" a block's borders, "." done, "!" failed */
+    /* "S" started, "[" "]" a block's borders ("[~" a thought's, "[NAME:" a call's), "." done, "!" failed */
+    struct buf story;
     struct err error;
     struct usage usage;
     enum stop_reason stop_reason;
@@ -174,6 +175,10 @@ static void on_event(void *context, const struct gen_event *event)
         return;
     }
     buf_char(&client->story, marks[event->type]);
+    if (event->type == GEN_BLOCK_START && event->block_type == BLOCK_THINKING)
+        buf_char(&client->story, '~');
+    if (event->type == GEN_BLOCK_START && event->block_type == BLOCK_TOOL_USE)
+        buf_printf(&client->story, "%.*s:", STR_ARG(event->tool_name));
     if (event->type == GEN_STARTED || event->type == GEN_DONE)
         client->usage = event->usage;
     client->stop_reason = event->stop_reason;
@@ -372,7 +377,7 @@ static void what_is_asked_for_is_passed_on(void **state)
                  "\"system\":[{\"type\":\"text\",\"text\":\"be brief\",\"cache_control\":"
                  "{\"type\":\"ephemeral\"}}]");
     world_run(&world);
-    client_close(&client, "S[<|im end|> say ].");
+    client_close(&client, "S[<|im_end|> say ].");
     asked = note_of(&world, "requests");
     assert_non_null(strstr(asked, "\"max_tokens\":100,\"temperature\":0.5,\"top_p\":0.25,"
                            "\"top_k\":7,\"seed\":18446744073709551615,"));
@@ -383,9 +388,49 @@ static void what_is_asked_for_is_passed_on(void **state)
     world_close(&world);
 }
 
+#define CALL(a) "<tool_call>{\\\"name\\\":\\\"add\\\",\\\"arguments\\\":{\\\"a\\\":" a "}}</tool_call>"
+
+static void calls_and_thoughts_are_blocks(void **state)
+{
+    struct world world;
+    struct client several, one, thinks, stopped, plain;
+    const char *tool = ",\"tools\":[{\"name\":\"add\",\"input_schema\":{\"type\":\"object\"}}]";
+    char more[256];
+
+    (void)state;
+    world_open(&world, (struct mlx_options){0});
+    client_start(&several, &world, "Well " CALL("1") " " CALL("2"), tool);
+    snprintf(more, sizeof more, "%s,\"tool_choice\":{\"type\":\"auto\","
+             "\"disable_parallel_tool_use\":true}", tool);
+    client_start(&one, &world, CALL("1") " @go never", more);
+    client_start(&thinks, &world, "<think>hm so</think> yes", "");
+    snprintf(more, sizeof more, "%s,\"stop_sequences\":[\"a\\\"\"]", tool);
+    client_start(&stopped, &world, CALL("1"), more);
+    client_start(&plain, &world, CALL("1"), "");
+    world_run(&world);
+    assert_int_equal(several.stop_reason, STOP_TOOL_USE);
+    client_close(&several, "S[Well][add:{\"a\":1}][add:{\"a\":2}].");
+    assert_int_equal(one.stop_reason, STOP_TOOL_USE);
+    client_close(&one, "S[add:{\"a\":1}].");
+    assert_asked(&world, "cancel", 1);
+    assert_int_equal(thinks.usage.thinking_tokens, 2);
+    assert_int_equal(thinks.usage.output_tokens, 4);
+    client_close(&thinks, "S[~hm so][yes ].");
+    assert_int_equal(stopped.stop_reason, STOP_TOOL_USE);
+    client_close(&stopped, "S[add:{\"a\":1}].");
+    client_close(&plain, "S[<tool_call>{\"name\":\"add\",\"arguments\":{\"a\":1}}</tool_call> ].");
+    world_close(&world);
+}
+
 static void what_mlx_can_not_do_is_refused(void **state)
 {
     static const char *const more[] = {
+        ",\"tools\":[{\"name\":\"t\",\"input_schema\":{\"type\":\"object\"}}],"
+        "\"tool_choice\":{\"type\":\"any\"}",
+        ",\"tools\":[{\"name\":\"t\",\"input_schema\":{\"type\":\"object\"}}],"
+        "\"tool_choice\":{\"type\":\"tool\",\"name\":\"t\"}",
+        ",\"tools\":[{\"name\":\"t\",\"strict\":true,\"input_schema\":{\"type\":\"object\","
+        "\"additionalProperties\":false}}]",
         ",\"output_config\":{\"format\":{\"type\":\"json_schema\",\"schema\":{\"type\":\"object\","
         "\"properties\":{},\"additionalProperties\":false}}}",
     };
@@ -595,6 +640,7 @@ int main(void)
         cmocka_unit_test(no_more_at_once_than_it_was_told),
         cmocka_unit_test(limits_of_the_answer),
         cmocka_unit_test(what_is_asked_for_is_passed_on),
+        cmocka_unit_test(calls_and_thoughts_are_blocks),
         cmocka_unit_test(what_mlx_can_not_do_is_refused),
         cmocka_unit_test(a_cancel_is_passed_on),
         cmocka_unit_test(a_paused_answer_is_held),

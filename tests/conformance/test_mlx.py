@@ -263,3 +263,18 @@ def test_an_answer_that_breaks_off_ends_with_an_error_event(scripted):
 
 def test_one_that_breaks_off_before_its_first_token_begins_again(scripted):
     assert scripted.wire.post(body("scripted", "@die-once one")).json()["content"][0]["text"] == "one "
+
+
+def test_a_call_is_a_block_and_its_result_goes_back(scripted):
+    ask = body("scripted", 'Well <tool_call>{"name":"add","arguments":{"a":1}}</tool_call>', max_tokens=100,
+               tools=[{"name": "add", "input_schema": {"type": "object"}}])
+    answer = scripted.wire.post(ask).json()
+    assert answer["stop_reason"] == "tool_use"
+    assert [block["type"] for block in answer["content"]] == ["text", "tool_use"]
+    call = answer["content"][1]
+    assert (call["name"], call["input"]) == ("add", {"a": 1})
+    ask["messages"] += [{"role": "assistant", "content": answer["content"]},
+                        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call["id"], "content": "seven"}]}]
+    assert "seven" in scripted.wire.post(ask).json()["content"][0]["text"]
+    forced = scripted.wire.post({**ask, "tool_choice": {"type": "any"}})
+    assert (forced.status, forced.json()["error"]["type"]) == (400, "invalid_request_error")

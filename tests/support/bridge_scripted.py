@@ -13,6 +13,9 @@ import time
 
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 FOLDER = sys.argv[sys.argv.index("--model-path") + 1]
+# ChatML, of a model that thinks.
+TEMPLATE = ("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+            "<|im_start|>assistant\n{# between <think> and </think> #}")
 lock = threading.Lock()
 cancelled = set()
 stuck = threading.Event()
@@ -101,7 +104,7 @@ def answer(request):
             DEEDS[word](identity)
         else:
             said += 1
-            put(type="token", id=identity, text=word.replace("_", " ") + " ", tokens=said)
+            put(type="token", id=identity, text=word + " ", tokens=said)
         if said == request["max_tokens"]:
             return put(type="done", id=identity, reason="length", tokens=said)
     put(type="done", id=identity, reason="stop", tokens=said + 1)
@@ -118,7 +121,7 @@ print("scripted bridge begins", file=sys.stderr)
 if os.path.exists(path("broken")):
     put(type="fatal", message="the folder is broken")
     sys.exit(1)
-put(type="ready", protocol=1, context=1000, bos="", eos="", chat_template="")
+put(type="ready", protocol=1, context=1000, bos="", eos="", chat_template=TEMPLATE)
 threading.Thread(target=beat, daemon=True).start()
 for line in sys.stdin.buffer:
     note("requests", line.decode().rstrip("\n"))
