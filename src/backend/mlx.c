@@ -141,7 +141,9 @@ static void on_down(void *context, const char *why)
     struct bridge *bridge = context;
     struct mlx *mlx = bridge->mlx;
 
-    snprintf(mlx->why, sizeof mlx->why, "%s", why);
+    snprintf(bridge->why, sizeof bridge->why, "%s", why);
+    mlx->why = bridge->why;
+    bridge->failed++;
     bridge->broken = !bridge->was_ready;
     bridge->was_ready = false;
     answers_lost(bridge, why);
@@ -169,6 +171,26 @@ static void mlx_status(struct backend *backend, struct backend_status *status)
     }
 }
 
+static bool mlx_member(struct backend *backend, size_t i, struct backend_member *out)
+{
+    static const char *const states[] = {
+        [CHILD_STARTING] = "trying", [CHILD_READY] = "ready", [CHILD_ENDING] = "trying",
+        [CHILD_RESTING] = "resting",
+    };
+    const struct mlx *mlx = mlx_of(backend);
+
+    if (i >= mlx->options.processes)
+        return false;
+    const struct bridge *bridge = &mlx->bridges[i];
+    *out = (struct backend_member){
+        .name = bridge->name, .kind = backend->ops->kind,
+        .state = states[child_state(bridge->child)], .retry_ms = child_rests_ms(bridge->child),
+        .running = bridge->running, .served = bridge->served, .failed = bridge->failed,
+        .why = bridge->why[0] ? bridge->why : NULL,
+    };
+    return true;
+}
+
 static void closed(uv_handle_t *wake)
 {
     struct mlx *mlx = wake->data;
@@ -190,7 +212,8 @@ static void mlx_free(struct backend *backend)
 
 static const struct backend_ops mlx_ops = {
     .kind = "mlx", .generate = mlx_generate, .count = mlx_count, .pause = mlx_pause,
-    .resume = mlx_resume, .cancel = mlx_cancel, .status = mlx_status, .free = mlx_free,
+    .resume = mlx_resume, .cancel = mlx_cancel, .status = mlx_status, .member = mlx_member,
+    .free = mlx_free,
 };
 
 static const char *number(struct arena *arena, uint64_t n)

@@ -141,6 +141,8 @@ static void finish(struct generation *generation, enum stop_reason reason)
     if (event.usage.output_tokens)
         event.decoding.steps = event.usage.output_tokens - 1;
     generation->mlx->output_tokens += event.usage.output_tokens;
+    if (generation->bridge)
+        generation->bridge->served++;
     leave(generation);
     generation->on_event(generation->context, &event);
 }

@@ -20,6 +20,9 @@ struct bridge {
     bool was_ready;                     /* the one that runs now */
     bool broken;                        /* the last one that ended never was */
     uint32_t running;                   /* answers that it is at */
+    uint64_t served;                    /* to their end */
+    uint64_t failed;                    /* how often it ended, and */
+    char why[CHILD_WHY_BYTES_MAX];      /* how the last time; "": it never did */
 };
 
 struct mlx {
@@ -37,7 +40,7 @@ struct mlx {
     uint32_t context;
     struct chat_template *tmpl;         /* NULL: it has none */
     const struct dialect *dialect;
-    char why[CHILD_WHY_BYTES_MAX];      /* how a process ended last */
+    const char *why;                    /* how a process ended last */
     struct generation *first, *last;    /* requests that are alive, the oldest first */
     uint32_t alive, answers_waiting;
     uint64_t ids;                       /* given out so far */

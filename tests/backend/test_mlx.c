@@ -522,9 +522,23 @@ static void who_dies_after_it_fails_the_answer(void **state)
     assert_string_equal(client.error.text, "the model's process ended in the middle of the answer: "
                         "ended with status 7");
     client_close(&client, "S[one !");
+    struct backend_member member;
+    assert_true(world.backend->ops->member(world.backend, 0, &member));
+    assert_string_equal(member.name, "scripted/0");
+    assert_string_equal(member.why, "ended with status 7");
+    assert_int_equal(member.failed, 1);
+    assert_int_equal(member.running, 0);
+    uv_run(&world.loop, UV_RUN_NOWAIT);
+    assert_true(world.backend->ops->member(world.backend, 0, &member));
+    assert_string_equal(member.state, "resting");
+    assert_in_range(member.retry_ms, 1, 250);
+    assert_false(world.backend->ops->member(world.backend, 1, &member));
     client_start(&client, &world, "again", "");         /* the next one waits for a new process */
     world_run(&world);
     client_close(&client, "S[again ].");
+    assert_true(world.backend->ops->member(world.backend, 0, &member));
+    assert_string_equal(member.state, "ready");
+    assert_int_equal(member.served, 1);
     assert_int_equal(started(&world), 2);
     world_close(&world);
 }
