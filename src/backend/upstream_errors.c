@@ -10,7 +10,7 @@
 
 #include "base/utf8.h"
 
-enum { SHOWN_BYTES_MAX = 200 };
+enum { TEXT_BYTES_MAX = 4096, SHOWN_BYTES_MAX = 200 };
 
 /* ---- whose fault ---- */
 
@@ -136,20 +136,28 @@ static struct str message_of(yyjson_val *body, yyjson_val *error)
     return text;
 }
 
+/* What a line of the log can hold. */
+static void flatten(char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < ' ' || *text == 0x7f)
+            *text = ' ';
+}
+
 static bool told(yyjson_val *error, struct str message, enum err_code code, long status,
                  struct err *err)
 {
-    const struct str shown = utf8_cut(message, SHOWN_BYTES_MAX);
     uint64_t tokens, most;
-    char text[4096];
+    char text[TEXT_BYTES_MAX];
 
-    snprintf(text, sizeof text, "%.*s", (int)(message.n < 4000 ? message.n : 4000),
+    snprintf(text, sizeof text, "%.*s", (int)(message.n < sizeof text ? message.n : sizeof text),
              message.n ? message.s : "");
+    flatten(text);
     if (is_too_long(error, text, &tokens, &most))
         return err_set(err, ERR_INVALID, "prompt is too long: %llu tokens > %llu maximum",
                        (unsigned long long)tokens, (unsigned long long)most);
-    if (shown.n)
-        return err_set(err, code, "%.*s", STR_ARG(shown));
+    if (text[0])
+        return err_set(err, code, "%.*s", STR_ARG(utf8_cut(str_of(text), SHOWN_BYTES_MAX)));
     return status ? err_set(err, code, "it answered with status %ld", status)
                   : err_set(err, code, "it broke its answer off with an error");
 }

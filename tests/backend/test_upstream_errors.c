@@ -43,7 +43,7 @@ static const struct {
     {301, "<html>", ERR_USAGE, "<html>"},
     {413, "", ERR_TOO_LARGE, "it answered with status 413"},
     {418, "teapot", ERR_INVALID, "teapot"},
-    {429, "{\"error\":\"slow down\"}", ERR_RATE, "slow down"},
+    {429, "{\"error\":\"slow\\ndown\\u0000\"}", ERR_RATE, "slow down"},       /* one line of the log */
     {500, "\xff\xfe", ERR_INTERNAL, "it answered with status 500"},
     {501, "{}", ERR_UNSUPPORTED, "it answered with status 501"},
     {503, "[1]", ERR_OVERLOADED, "[1]"},
