@@ -74,6 +74,7 @@ struct bridge *mlx_choose(struct mlx *mlx, uint64_t flow, bool answers)
 static bool learn(struct mlx *mlx, const struct mlx_line *ready, struct err *err)
 {
     struct model_card *card = &mlx->backend.card;
+    struct str open, close;
 
     if (mlx->known)
         return true;
@@ -83,6 +84,7 @@ static bool learn(struct mlx *mlx, const struct mlx_line *ready, struct err *err
             return err_prefix(err, "chat template");
     }
     mlx->dialect = dialect_find(ready->chat_template);
+    card->thinks = dialect_thinks(mlx->dialect, &open, &close);
     mlx->context = ready->context;
     if (card->max_input_tokens == 0)
         card->max_input_tokens = ready->context;

@@ -274,6 +274,7 @@ static void an_answer_and_its_usage(void **state)
     assert_int_equal(client.usage.input_tokens, counter.counted);
     assert_true(counter.counted > 4);
     assert_int_equal(world.backend->card.max_input_tokens, 1000);
+    assert_true(world.backend->card.thinks);
     client_close(&client, "S[one two three ].");
     client_close(&counter, "");
     world_close(&world);
