@@ -144,25 +144,25 @@ static void test_keepalive(void **state)
     struct rig *rig = *state;
     struct client client;
 
-    rig->options.ping_ms = 40;
-    rig->options.keepalive_content_ms = 210;
+    rig->options.ping_ms = 100;
+    rig->options.keepalive_content_ms = 525;
     rig_start(rig);
     client_open(&client, rig);
     client_post(&client, rig_stream_body);
     rig_turn_ms(rig, 10);
     client_read(&client);
     assert_int_equal(client.in.n, 0);           /* nothing before admission, while that is soon */
-    rig_turn_ms(rig, 100);
+    rig_turn_ms(rig, 250);
     assert_true(client_has(&client, "HTTP/1.1 200 OK\r\n"));
     assert_true(client_has(&client, "event: ping\n"));
     assert_false(client_has(&client, "message_start"));
     client_forget(&client);
     generation_start(rig_generation(rig, 0), 3);
-    rig_turn_ms(rig, 150);
+    rig_turn_ms(rig, 375);
     client_read(&client);
     assert_in_range(client_times(&client, "event: ping\n"), 2, 4);
     assert_int_equal(client_times(&client, "event: content_block_delta\n"), 0);
-    rig_turn_ms(rig, 150);
+    rig_turn_ms(rig, 375);
     client_read(&client);
     assert_int_equal(client_times(&client, "event: content_block_delta\n"), 1);
     assert_true(client_has(&client, "\"text\":\"\""));
