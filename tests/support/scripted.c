@@ -103,7 +103,7 @@ static void finish(struct generation *generation)
         return;
     }
     blocks_end(&generation->blocks, on_block, generation);
-    telling_end(telling, !turn->cut);
+    telling_end(telling);
     end(generation, &(struct gen_event){
         .type = GEN_DONE,
         .stop_reason = turn->cut ? STOP_MAX_TOKENS : telling->called ? STOP_TOOL_USE : STOP_END_TURN,
