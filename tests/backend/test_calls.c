@@ -11,7 +11,10 @@
 
 #include "backend/backend.h"
 #include "backend/memory.h"
+#include "backend/telling.h"
+#include "backend/voice.h"
 #include "base/json.h"
+#include "base/queue.h"
 #include "pensieve/engine.h"
 #include "support/golden.h"
 
@@ -280,10 +283,110 @@ static void test_a_strict_tool_that_cannot_be_held(void **state)
     world_close(&world);
 }
 
+/* ---- a call that nobody forced ---- */
+
+struct answer {
+    struct voice voice;
+    struct queue *done;
+    enum sequence_end end;
+};
+
+static bool on_token(void *context, struct sequence *sequence, int32_t id, struct str characters)
+{
+    return voice_token(&((struct answer *)context)->voice, sequence, id, characters);
+}
+
+static void on_done(void *context, const struct sequence_result *result)
+{
+    struct answer *answer = context;
+
+    voice_end(&answer->voice, result->tail);
+    answer->end = result->end;
+    queue_put(answer->done, answer);
+}
+
+static void say(struct engine *engine, struct answer *answer, struct plan *plan, const char *opening,
+                const struct message_request *request, struct arena *arena)
+{
+    struct tokens tokens;
+    struct err err;
+    const struct voice_options options = {
+        .engine = engine, .plan = plan,
+        .blocks = {.dialect = dialect_find(STR("")), .request = request, .tools = true},
+    };
+
+    assert_true(engine_tokenize(engine, arena, str_of(opening), NULL, 0, false, &tokens, &err));
+    voice_init(&answer->voice, &options);
+    answer->done = queue_new(1, NULL, NULL);
+    const struct sequence_params params = {
+        .tokens = tokens.ids, .tokens_n = 1, .max_tokens = 150,
+        .sampling = {.temperature = 1, .top_p = 1, .seed = 3},
+        .constraint = engine_constraint_tokens(tokens.ids, tokens.n, &err),
+        .constraint_after = CONSTRAINT_THEN_FREE,
+        .context = answer, .on_token = on_token, .on_done = on_done,
+    };
+    struct sequence *sequence = engine_submit(engine, &params, &err);
+    if (!sequence)
+        fail_msg("%s", err.text);
+    assert_non_null(queue_wait(answer->done, 60000));
+    sequence_free(sequence);
+    queue_free(answer->done);
+}
+
+/* The opening mark is put into the model's mouth; from there on it is held to the grammar, though the
+ * constraint that said the mark sets free. */
+static void test_held_once_it_has_opened_a_call(void **state)
+{
+    struct arena *arena = arena_new(4096);
+    const struct engine_options options = {
+        .model_path = golden_path(arena, TINY "llama_tied/f16.gguf"), .threads = 2, .context = 512,
+    };
+    const struct request_options decoding = {.version = API_V26};
+    struct err err;
+    struct plan plan;
+    struct answer answer = {0};
+    struct saying saying;
+    struct buf input = {0};
+    yyjson_val *root;
+    bool open = false, closed = false;
+
+    struct engine *engine = engine_open(&options, &err);
+    assert_non_null(engine);
+    const struct message_request *request = request_decode(
+        arena, STR("{\"model\":\"tiny\",\"max_tokens\":150,\"messages\":[{\"role\":\"user\","
+                   "\"content\":\"Go.\"}]," TOOLS "}"), &decoding, &err);
+    assert_non_null(request);
+    const struct plan_needs needs = {
+        .engine = engine, .request = request, .dialect = dialect_find(STR("")), .room = 150,
+    };
+    if (!plan_make(&plan, arena, &needs, &err))
+        fail_msg("%s", err.text);
+    assert_true(plan.call && !plan.start && !plan.answer);
+    say(engine, &answer, &plan, "Well. <tool_call>", request, arena);
+    assert_int_equal(answer.end, SEQUENCE_END_TOKEN);
+    struct str bytes = buf_view(&answer.voice.sayings.bytes);
+    while (!closed && sayings_take(&bytes, &saying)) {
+        if (saying.kind == SAYING_OPEN && saying.type == BLOCK_TOOL_USE)
+            open = true;
+        else if (saying.kind == SAYING_MORE && open)
+            buf_str(&input, saying.text);
+        else if (saying.kind == SAYING_CLOSE && open)
+            closed = !saying.broken;
+    }
+    assert_true(closed);
+    assert_true(json_parse(arena, buf_view(&input), &root, &err) && yyjson_is_obj(root));
+    buf_release(&input);
+    voice_release(&answer.voice);
+    plan_release(&plan);
+    engine_close(engine);
+    arena_free(arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forced_at_every_length),
+        cmocka_unit_test(test_held_once_it_has_opened_a_call),
         cmocka_unit_test(test_one_by_name),
         cmocka_unit_test(test_none),
         cmocka_unit_test(test_a_format_or_a_call),
