@@ -1,5 +1,5 @@
-"""Claude Code, the real client, against Pensieve and its own small model: a question, and what it says
-of a refusal."""
+"""Claude Code, the real client, against Pensieve and its own small model: a question, calls of tools, and
+what it says of a refusal."""
 
 import json
 import subprocess
@@ -42,11 +42,25 @@ def test_plain_output_is_the_models_text(claude, wire):
     assert "API Error" not in run.stdout
 
 
-def test_tools_are_refused_plainly(claude):
-    """Until this server can do tools: one clear sentence, at once, not ten retries."""
-    run = claude("-p", "Say hi", "--tools", "Bash", "--system-prompt", "You are a helper.")
-    assert run.returncode == 1, run.stdout + run.stderr
-    assert "API Error: 400" in run.stdout and "tools" in run.stdout, run.stdout + run.stderr
+def test_its_calls_are_valid(claude):
+    """A model this small can't choose, but what it must call, it calls as the schemas of Claude Code's
+    own tools want it. Nothing is run: a command needs somebody's leave, and nobody is there."""
+    forced = {"temperature": 0, "max_tokens": 200,
+              "tool_choice": {"type": "any", "disable_parallel_tool_use": True}}
+    run = claude("-p", "Read notes.txt", "--tools", "Bash,Read", "--max-turns", "1",
+                 "--system-prompt", "You are a helper.", "--output-format", "stream-json",
+                 "--verbose", CLAUDE_CODE_EXTRA_BODY=json.dumps(forced))
+    told = [json.loads(line) for line in run.stdout.splitlines()]
+    assert told[-1]["subtype"] == "error_max_turns", run.stdout + run.stderr
+    blocks = [block for each in told if each["type"] in ("assistant", "user")
+              for block in each["message"]["content"]]
+    calls = [block for block in blocks if block["type"] == "tool_use"]
+    results = [block for block in blocks if block["type"] == "tool_result"]
+    assert calls and {call["name"] for call in calls} <= {"Bash", "Read"}
+    assert [call["id"] for call in calls] == [result["tool_use_id"] for result in results]
+    for result in results:
+        assert "InputValidationError" not in str(result), (calls, results)
+        assert "No such tool" not in str(result), (calls, results)
 
 
 def test_wrong_key_is_told(claude):

@@ -288,15 +288,6 @@ def test_invalid_request_of_a_stream_is_an_error_before_the_stream(client):
     refused(anthropic.BadRequestError, open_stream, 400, "invalid_request_error")
 
 
-def test_tools_are_refused_by_name(client):
-    tool = {"name": "clock", "description": "The time", "input_schema": {"type": "object"}}
-    message = refused(
-        anthropic.BadRequestError,
-        lambda: client.messages.create(**greedy(tools=[tool])), 400, "invalid_request_error",
-    )
-    assert message.startswith("tools")
-
-
 def test_body_too_large(start_server):
     # From 2.0 on the class has another name; the old one stays as an alias of it.
     with client_of(start_server("--body-bytes-max", "16KiB")) as client:
@@ -336,23 +327,31 @@ def test_tool_runner_does_without_threads(client):
     assert text_of(runner.until_done())
 
 
-def test_tool_runner_with_tools_is_told_plainly(client):
+def test_tool_runner_runs_what_the_model_calls(client):
+    zones = []
+
     @anthropic.beta_tool
-    def clock(zone: str) -> str:
+    def clock(zone: str, exact: bool) -> str:
         """The time.
 
         Args:
             zone: where
+            exact: with its seconds
         """
+        zones.append((zone, exact))
         return zone
 
-    runner = client.beta.messages.tool_runner(
-        model=MODEL, max_tokens=8, messages=COUNT, tools=[clock]
-    )
-    message = refused(
-        anthropic.BadRequestError, runner.until_done, 400, "invalid_request_error"
-    )
-    assert "tools" in message
+    runner = client.beta.messages.tool_runner(**greedy(
+        tools=[clock], max_tokens=60,
+        tool_choice={"type": "tool", "name": "clock", "disable_parallel_tool_use": True}))
+    message = next(iter(runner))
+    assert message.stop_reason == "tool_use"
+    [call] = [block for block in message.content if block.type == "tool_use"]
+    assert call.name == "clock" and call.id.startswith("toolu_")
+    result = runner.generate_tool_call_response()
+    assert zones == [(call.input["zone"], call.input["exact"])]
+    assert result["content"][0]["tool_use_id"] == call.id
+    assert result["content"][0]["content"] == call.input["zone"]
 
 
 # --- the other majors ------------------------------------------------------------------------------
