@@ -76,6 +76,7 @@ static void on_block(void *context, const struct blocks_event *event)
 
     telling_say(&generation->telling,
                 &(struct saying){.kind = kinds[event->kind], .type = event->type,
+                                 .broken = event->broken,
                                  .text = event->kind == BLOCKS_OPEN ? event->name : event->text});
 }
 
