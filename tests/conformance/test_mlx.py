@@ -132,6 +132,10 @@ def test_its_tokens_are_the_engines(served, model):
         {"system": HARD, "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": HARD},
                                       {"role": "user", "content": f"b{HARD}c"}]},
         {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "It begins"}]},
+        {"tools": [{"name": "add", "description": HARD, "input_schema": {"type": "object", "properties": {"a": {"type": "integer"}}}}],
+         "messages": [{"role": "user", "content": "a"},
+                      {"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_1", "name": "add", "input": {"a": 1}}]},
+                      {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": HARD}]}]},
     ]
     for talk in talks:
         counts = [served.wire.count({"model": name, **talk}).json()["input_tokens"] for name in (model, f"{model}-native")]
