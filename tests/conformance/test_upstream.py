@@ -3,6 +3,8 @@ failures."""
 
 import contextlib
 import json
+import ssl
+import subprocess
 import threading
 import time
 
@@ -250,6 +252,26 @@ def test_refusals(front, upstream, model, play, status, word):
     sse.check_error(answer.json())
     if "retry-after" in answer.headers and status in (429, 529):
         assert 25 <= int(answer.headers["retry-after"]) <= 30
+
+
+def test_a_certificate_that_nobody_vouches_for(start_server, tmp_path):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1",
+                    "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+                   check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    far = Upstream(tls=context)
+    far.play(says("well"))
+    path = tmp_path / "pensieve.conf"
+    path.write_text("".join(f"[model {name}]\nbackend = upstream\nupstream = {name}\ncontext = 1000\n"
+                            f"[upstream {name}]\nurl = {far.url}\ninsecure = {name}\nretries = 0\n" for name in ("no", "yes")))
+    front = start_server("--config", path, model=None)
+    answer = front.wire.post(body("no"))
+    assert answer.status == 500 and "certificate" in answer.json()["error"]["message"]
+    assert far.requests == []           # nothing was said to it
+    assert front.wire.post(body("yes")).json()["content"][0]["text"] == "well"
+    far.close()
 
 
 # ---- our own API ----

@@ -3,6 +3,7 @@ be slow, break off, or be no HTTP at all."""
 
 import json
 import socket
+import ssl
 import threading
 
 HEAD = "HTTP/1.1 {} X\r\n{}\r\n"
@@ -50,10 +51,11 @@ class Request:
 class Upstream:
     """plays: functions of a Request, one for each next POST; the last one stays. `requests` came."""
 
-    def __init__(self):
+    def __init__(self, tls=None):
+        self.tls = tls                  # an ssl.SSLContext
         self.plays, self.requests, self.errors = [], [], []
         self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def play(self, *functions):
@@ -73,6 +75,8 @@ class Upstream:
     def _serve(self, connection):
         with connection:
             try:
+                if self.tls:
+                    connection = self.tls.wrap_socket(connection, server_side=True)
                 request = self._read(connection)
                 if request.method == "GET":
                     request.reply({"data": []})
@@ -80,7 +84,7 @@ class Upstream:
                 self.requests.append(request)
                 play = self.plays[0] if len(self.plays) == 1 else self.plays.pop(0)
                 play(request)
-            except (ConnectionError, BrokenPipeError):
+            except (ConnectionError, ssl.SSLError):
                 pass                    # it went away
             except Exception as error:  # noqa: BLE001 - shown by the test
                 self.errors.append(error)
