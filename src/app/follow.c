@@ -1,8 +1,8 @@
 /* follow.c - see follow.h.
  *
  * Program and follower are one process group: Ctrl-C at the terminal is sent to both by the kernel,
- * and passing it on would make two of one. Such a signal has no sending process; only what has one
- * is passed on. */
+ * and passing it on would make two of one. Such a signal has no sending process. That a terminal is
+ * gone, though, the kernel tells the session's leader alone, and that may be we. */
 #include "app/follow.h"
 
 #include <errno.h>
@@ -21,7 +21,8 @@ static volatile sig_atomic_t followed;  /* its pid; 0: there is none */
 
 static void pass_on(int number, siginfo_t *info, void *context)
 {
-    if (info->si_pid != 0 && followed != 0) {
+    bool typed = (number == SIGINT || number == SIGQUIT) && info->si_pid == 0;
+    if (!typed && followed != 0) {
         kill((pid_t)followed, number);
     }
 }

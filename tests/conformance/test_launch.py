@@ -21,9 +21,10 @@ case $1 in
 tell) env; echo "SETTINGS=$settings"; for word; do echo "WORD=$word"; done ;;
 end) exit "$2" ;;
 die) kill -"$2" $$ ;;
-count) trap 'n=$((n + 1))' INT; stty -echo; echo counting; n=0
-    until [ "$n" -gt 0 ]; do sleep 0.05; done; sleep 0.2; exit $((10 + n)) ;;
-wait) trap 'echo interrupted; exit 9' INT; echo waiting; while :; do sleep 0.05; done ;;
+count) n=0; trap 'n=$((n + 1))' INT; echo counting; i=0
+    while [ "$n" -eq 0 ] && [ $((i += 1)) -lt 400 ]; do sleep 0.05; done; sleep 0.2; exit $((10 + n)) ;;
+wait) trap 'echo interrupted; exit 9' INT; echo waiting; i=0
+    while [ $((i += 1)) -lt 400 ]; do sleep 0.05; done ;;
 esac
 """
 GATEWAY = {"ANTHROPIC_BASE_URL": "http://127.0.0.1:9", "ANTHROPIC_API_KEY": "sk-a-real-one",
@@ -157,15 +158,21 @@ def test_passes_a_signal_on(folder, port):
     assert not answers(port)
 
 
-def test_control_c_at_a_terminal_comes_once(folder, port):
-    """The kernel sends it to all in the foreground; passed on as well, it would be two."""
+def at_a_terminal(folder, port, word, until):
+    """Started as a session's leader. Its pid, the terminal's other end, what it has said."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.execve(BINARY, ["pensieve", "launch", "--model", str(MODEL), "--port", str(port), "claude",
-                           "count"], environment(folder))
+                           word], environment(folder))
     said = b""
-    while b"counting" not in said:
+    while until not in said:
         said += os.read(terminal, 1000)
+    return pid, terminal, said
+
+
+def test_control_c_at_a_terminal_comes_once(folder, port):
+    """The kernel sends it to all in the foreground; passed on as well, it would be two."""
+    pid, terminal, said = at_a_terminal(folder, port, "count", b"counting")
     os.write(terminal, b"\x03")
     while True:
         try:
@@ -174,6 +181,13 @@ def test_control_c_at_a_terminal_comes_once(folder, port):
             break
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 11, said
     os.close(terminal)
+
+
+def test_a_terminal_that_goes_takes_all_with_it(folder, port):
+    pid, terminal, _ = at_a_terminal(folder, port, "wait", b"waiting")
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGHUP
+    assert not answers(port)
 
 
 def test_a_server_does_not_outlive_us(folder, port):
