@@ -62,8 +62,14 @@ enum block_type {
     BLOCK_TOOL_REFERENCE,       /* inside a result: a deferred tool that is to be shown now */
 };
 
+/* messages[message].content[block] of the body: what came of it may stand elsewhere. */
+struct block_place {
+    uint32_t message, block;
+};
+
 struct content_block {
     enum block_type type;
+    struct block_place place;   /* of a message's blocks, for errors */
     struct str text;            /* TEXT, THINKING; TOOL_USE: the input, JSON text of an object;
                                  * REDACTED_THINKING: its data */
     struct str id;              /* TOOL_USE, TOOL_RESULT: of the call */

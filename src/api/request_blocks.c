@@ -139,19 +139,24 @@ static bool only_thoughts(const struct message *message)
     return true;
 }
 
+static struct message *last_message(const struct message_request *request)
+{
+    return request->messages_n ? &request->messages[request->messages_n - 1] : NULL;
+}
+
 /* The message that a block of this role goes into. Thoughts that led to nothing go with their turn:
  * there is no answer to go on from, nor to show. */
 static struct message *message_for(struct message_request *request, enum role role,
                                    struct content_block **next)
 {
-    struct message *last = request->messages + request->messages_n - 1;
+    struct message *last = last_message(request);
 
-    if (request->messages_n && last->role != role && only_thoughts(last)) {
+    if (last && last->role != role && only_thoughts(last)) {
         *next = last->blocks;
         request->messages_n--;
-        last--;
+        last = last_message(request);
     }
-    if (request->messages_n == 0 || last->role != role) {
+    if (!last || last->role != role) {
         last = &request->messages[request->messages_n++];
         *last = (struct message){.role = role, .blocks = *next};
     }
@@ -173,16 +178,17 @@ void request_build_messages(struct arena *arena, const struct raw_request *raw,
         const struct raw_block *blocks = messages[m].content.items;
         for (size_t b = 0; b < messages[m].content.n; b++) {
             if (is_nothing(&blocks[b])) {
-                struct message *last = request->messages + request->messages_n - 1;
-                if (blocks[b].mark.given && request->messages_n)    /* nearest what is left */
+                struct message *last = last_message(request);
+                if (blocks[b].mark.given && last)       /* nearest what is left */
                     last->blocks[last->blocks_n - 1].cache_seconds = seconds_of(&blocks[b]);
                 continue;
             }
             struct message *message = message_for(request, (enum role)messages[m].role, &next);
-            *next++ = block_of(arena, &blocks[b]);
+            *next = block_of(arena, &blocks[b]);
+            next++->place = (struct block_place){(uint32_t)m, (uint32_t)b};
             message->blocks_n++;
         }
     }
-    if (request->messages_n && only_thoughts(&request->messages[request->messages_n - 1]))
+    if (request->messages_n && only_thoughts(last_message(request)))
         request->messages_n--;
 }

@@ -112,13 +112,19 @@ static bool is_forced(const struct message_request *request)
     return request->tool_choice.kind == CHOICE_ANY || request->tool_choice.kind == CHOICE_TOOL;
 }
 
-static bool calls_source(struct arena *arena, const struct plan_needs *needs,
-                         enum dialect_moment moment, struct grammar_source *source, struct err *err)
+static struct dialect_needs dialect_needs_of(const struct plan_needs *needs,
+                                             enum dialect_moment moment)
 {
-    const struct dialect_needs of = {
+    return (struct dialect_needs){
         .dialect = needs->dialect, .request = needs->request, .moment = moment,
         .control = dialect_control_of_engine, .context = needs->engine,
     };
+}
+
+static bool calls_source(struct arena *arena, const struct plan_needs *needs,
+                         enum dialect_moment moment, struct grammar_source *source, struct err *err)
+{
+    const struct dialect_needs of = dialect_needs_of(needs, moment);
 
     if (!dialect_grammar(arena, &of, source, err))
         return false;
@@ -126,28 +132,32 @@ static bool calls_source(struct arena *arena, const struct plan_needs *needs,
     return true;
 }
 
-/* In the format; or a call instead, where there are tools. */
+/* In the format, behind what the dialect has before an answer; or a call instead, where there are tools. */
 static struct constraint *format_constraint(struct arena *arena, const struct plan_needs *needs,
                                             struct err *err)
 {
     const struct message_request *request = needs->request;
+    const struct dialect_needs of = dialect_needs_of(needs, DIALECT_FORCED);
+    const struct str before = dialect_before_answer(arena, &of);
+    const bool may_call = request->tool_choice.kind != CHOICE_NONE;
     const struct grammar_part answer = {
         .language = GRAMMAR_JSON_SCHEMA, .name = STR("answer"), .text = request->format.schema,
     };
-    struct grammar_source calls;
+    struct grammar_source calls = {0};
 
-    if (request->tool_choice.kind == CHOICE_NONE)
+    if (!may_call && before.n == 0)
         return compile(arena, needs, &(struct grammar_source){.parts = &answer, .parts_n = 1},
                        err);
-    if (!calls_source(arena, needs, DIALECT_FORCED, &calls, err))
+    if (may_call && !calls_source(arena, needs, DIALECT_FORCED, &calls, err))
         return NULL;
     struct grammar_part *parts = arena_array(arena, calls.parts_n + 2, sizeof *parts);
-    const struct str call = calls.parts[0].name;
     parts[0] = (struct grammar_part){
         .language = GRAMMAR_LARK, .name = STR("turn"),
-        .text = arena_printf(arena, "start: @answer | @%.*s\n", STR_ARG(call)),
+        .text = arena_printf(arena, "start:%.*s @answer%s\n", STR_ARG(before),
+                             may_call ? " | @call" : ""),
     };
-    memcpy(parts + 1, calls.parts, calls.parts_n * sizeof *parts);
+    if (may_call)
+        memcpy(parts + 1, calls.parts, calls.parts_n * sizeof *parts);
     parts[calls.parts_n + 1] = answer;
     return compile(arena, needs,
                    &(struct grammar_source){.parts = parts, .parts_n = calls.parts_n + 2}, err);

@@ -18,16 +18,17 @@ static enum fate fate_of(const struct signer *signer, const struct content_block
     return REFUSED;
 }
 
-/* number: of the message, for the error. *changes: something of it does not stay as it is. */
-static bool message_check(const struct signer *signer, const struct message *message, size_t number,
-                          bool *changes, struct err *err)
+/* *changes: something of it does not stay as it is. */
+static bool message_check(const struct signer *signer, const struct message *message, bool *changes,
+                          struct err *err)
 {
     *changes = false;
     for (size_t i = 0; i < message->blocks_n; i++) {
-        const enum fate fate = fate_of(signer, &message->blocks[i]);
+        const struct content_block *block = &message->blocks[i];
+        const enum fate fate = fate_of(signer, block);
         if (fate == REFUSED)
-            return err_set(err, ERR_INVALID, "messages.%zu.content.%zu: Invalid `signature` in "
-                           "`thinking` block", number, i);
+            return err_set(err, ERR_INVALID, "messages.%u.content.%u: Invalid `signature` in "
+                           "`thinking` block", block->place.message, block->place.block);
         *changes |= fate != STAYS;
     }
     return true;
@@ -59,7 +60,7 @@ const struct message_request *thoughts_sift(struct arena *arena, const struct si
 
     for (size_t i = 0; i < request->messages_n; i++) {
         const struct message *message = &request->messages[i];
-        if (!message_check(signer, message, i, &changes, err))
+        if (!message_check(signer, message, &changes, err))
             return NULL;
         if (!changes)
             continue;

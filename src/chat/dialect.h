@@ -66,4 +66,8 @@ struct dialect_needs {
 bool dialect_grammar(struct arena *arena, const struct dialect_needs *needs,
                      struct grammar_source *out, struct err *err);
 
+/* What the model writes before an answer that is text (harmony's header of a message), as Lark, to stand
+ * before a grammar of that text. n == 0: nothing. */
+struct str dialect_before_answer(struct arena *arena, const struct dialect_needs *needs);
+
 #endif

@@ -347,6 +347,17 @@ bool dialect_grammar(struct arena *arena, const struct dialect_needs *needs,
     return ok;
 }
 
+struct str dialect_before_answer(struct arena *arena, const struct dialect_needs *needs)
+{
+    struct writer writer = {.needs = needs, .dialect = needs->dialect, .arena = arena};
+
+    for (size_t i = 0; i < DIALECT_MARKS_MAX && writer.dialect->answer[i]; i++)
+        put_mark(&writer, writer.dialect->answer[i]);
+    const struct str text = arena_str(arena, buf_view(&writer.out));
+    buf_release(&writer.out);
+    return text;
+}
+
 int32_t dialect_control_of_engine(const void *engine, struct str spelling)
 {
     struct arena *arena = arena_new(1024);

@@ -32,6 +32,7 @@ struct dialect {
     const char *close[DIALECT_MARKS_MAX];       /* the first belongs to the call */
     const char *after;                          /* written behind the last call */
     const char *between;                        /* written between calls */
+    const char *answer[DIALECT_MARKS_MAX];      /* written before an answer that is text */
 };
 
 /* With a message's header as it is in harmony. */

@@ -20,6 +20,7 @@ static const struct dialect dialects[] = {
         .think_open = HARMONY_CHANNEL "analysis" HARMONY_MESSAGE,
         .think_close = HARMONY_END HARMONY_START "assistant",
         .space = "", .between = HARMONY_START "assistant",
+        .answer = {HARMONY_CHANNEL, "final", HARMONY_MESSAGE},
     },
     {.name = "qwen-xml", .found_by = {"<parameter=", "</think>"}, XML, THINK},
     {.name = "qwen-xml", .found_by = {"<parameter="}, XML},

@@ -183,6 +183,12 @@ static void test_neighbours_of_one_role_are_merged(void **state)
     block_is(&r->messages[1].blocks[1], "s2", false);
     assert_int_equal(r->messages[2].blocks_n, 2);
     assert_true(r->prefill);
+
+    /* They keep the places that the client knows. */
+    assert_int_equal(r->messages[0].blocks[2].place.message, 1);
+    assert_int_equal(r->messages[0].blocks[2].place.block, 1);
+    assert_int_equal(r->messages[2].blocks[1].place.message, 5);
+    assert_int_equal(r->messages[2].blocks[1].place.block, 0);
 }
 
 static void test_dropped_blocks_leave_no_trace(void **state)

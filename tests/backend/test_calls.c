@@ -305,27 +305,26 @@ static void on_done(void *context, const struct sequence_result *result)
     queue_put(answer->done, answer);
 }
 
-static void say(struct engine *engine, struct answer *answer, struct plan *plan, const char *opening,
-                const struct message_request *request, struct arena *arena)
+/* The prompt is one token; start: what the answer begins with. */
+static void say(struct answer *answer, struct plan *plan, const struct plan_needs *needs,
+                struct constraint *start, enum constraint_after after)
 {
-    struct tokens tokens;
+    static const int32_t prompt = 1;
     struct err err;
     const struct voice_options options = {
-        .engine = engine, .plan = plan,
-        .blocks = {.dialect = dialect_find(STR("")), .request = request, .tools = true},
+        .engine = needs->engine, .plan = plan,
+        .blocks = {.dialect = needs->dialect, .request = needs->request, .tools = true},
     };
 
-    assert_true(engine_tokenize(engine, arena, str_of(opening), NULL, 0, false, &tokens, &err));
     voice_init(&answer->voice, &options);
     answer->done = queue_new(1, NULL, NULL);
     const struct sequence_params params = {
-        .tokens = tokens.ids, .tokens_n = 1, .max_tokens = 150,
+        .tokens = &prompt, .tokens_n = 1, .max_tokens = 300,
         .sampling = {.temperature = 1, .top_p = 1, .seed = 3},
-        .constraint = engine_constraint_tokens(tokens.ids, tokens.n, &err),
-        .constraint_after = CONSTRAINT_THEN_FREE,
+        .constraint = start, .constraint_after = after,
         .context = answer, .on_token = on_token, .on_done = on_done,
     };
-    struct sequence *sequence = engine_submit(engine, &params, &err);
+    struct sequence *sequence = engine_submit(needs->engine, &params, &err);
     if (!sequence)
         fail_msg("%s", err.text);
     assert_non_null(queue_wait(answer->done, 60000));
@@ -333,51 +332,115 @@ static void say(struct engine *engine, struct answer *answer, struct plan *plan,
     queue_free(answer->done);
 }
 
+static struct engine *tiny_engine(struct arena *arena)
+{
+    const struct engine_options options = {
+        .model_path = golden_path(arena, TINY "llama_tied/f16.gguf"), .threads = 2, .context = 512,
+    };
+    struct err err;
+    struct engine *engine = engine_open(&options, &err);
+
+    if (!engine)
+        fail_msg("%s", err.text);
+    return engine;
+}
+
+static const struct message_request *decode(struct arena *arena, const char *more)
+{
+    const struct request_options options = {.version = API_V26};
+    struct err err;
+    const struct message_request *request = request_decode(
+        arena, arena_printf(arena, "{\"model\":\"tiny\",\"max_tokens\":2000,\"messages\":["
+                            "{\"role\":\"user\",\"content\":\"Go.\"}],%s}", more), &options, &err);
+
+    if (!request)
+        fail_msg("%s", err.text);
+    return request;
+}
+
+/* The text of the first whole block of this type; s NULL: there is none. */
+static struct str heard(struct arena *arena, const struct answer *answer, enum block_type type)
+{
+    struct str bytes = buf_view(&answer->voice.sayings.bytes);
+    struct buf text = {0};
+    struct saying saying;
+    bool open = false, whole = false;
+
+    while (!whole && sayings_take(&bytes, &saying)) {
+        if (saying.kind == SAYING_OPEN)
+            open = saying.type == type;
+        else if (saying.kind == SAYING_MORE && open)
+            buf_str(&text, saying.text);
+        else if (saying.kind == SAYING_CLOSE && open)
+            whole = !saying.broken;
+    }
+    const struct str all = arena_str(arena, buf_view(&text));
+    buf_release(&text);
+    return whole ? all : (struct str){0};
+}
+
 /* The opening mark is put into the model's mouth; from there on it is held to the grammar, though the
  * constraint that said the mark sets free. */
 static void test_held_once_it_has_opened_a_call(void **state)
 {
     struct arena *arena = arena_new(4096);
-    const struct engine_options options = {
-        .model_path = golden_path(arena, TINY "llama_tied/f16.gguf"), .threads = 2, .context = 512,
-    };
-    const struct request_options decoding = {.version = API_V26};
-    struct err err;
-    struct plan plan;
     struct answer answer = {0};
-    struct saying saying;
-    struct buf input = {0};
+    struct tokens opening;
+    struct plan plan;
+    struct err err;
     yyjson_val *root;
-    bool open = false, closed = false;
-
-    struct engine *engine = engine_open(&options, &err);
-    assert_non_null(engine);
-    const struct message_request *request = request_decode(
-        arena, STR("{\"model\":\"tiny\",\"max_tokens\":150,\"messages\":[{\"role\":\"user\","
-                   "\"content\":\"Go.\"}]," TOOLS "}"), &decoding, &err);
-    assert_non_null(request);
     const struct plan_needs needs = {
-        .engine = engine, .request = request, .dialect = dialect_find(STR("")), .room = 150,
+        .engine = tiny_engine(arena), .request = decode(arena, TOOLS),
+        .dialect = dialect_find(STR("")), .room = 300,
     };
+
     if (!plan_make(&plan, arena, &needs, &err))
         fail_msg("%s", err.text);
     assert_true(plan.call && !plan.start && !plan.answer);
-    say(engine, &answer, &plan, "Well. <tool_call>", request, arena);
+    assert_true(engine_tokenize(needs.engine, arena, STR("Well. <tool_call>"), NULL, 0, false, &opening,
+                                &err));
+    say(&answer, &plan, &needs, engine_constraint_tokens(opening.ids, opening.n, &err),
+        CONSTRAINT_THEN_FREE);
     assert_int_equal(answer.end, SEQUENCE_END_TOKEN);
-    struct str bytes = buf_view(&answer.voice.sayings.bytes);
-    while (!closed && sayings_take(&bytes, &saying)) {
-        if (saying.kind == SAYING_OPEN && saying.type == BLOCK_TOOL_USE)
-            open = true;
-        else if (saying.kind == SAYING_MORE && open)
-            buf_str(&input, saying.text);
-        else if (saying.kind == SAYING_CLOSE && open)
-            closed = !saying.broken;
-    }
-    assert_true(closed);
-    assert_true(json_parse(arena, buf_view(&input), &root, &err) && yyjson_is_obj(root));
-    buf_release(&input);
+    assert_true(json_parse(arena, heard(arena, &answer, BLOCK_TOOL_USE), &root, &err) &&
+                yyjson_is_obj(root));
     voice_release(&answer.voice);
     plan_release(&plan);
+    engine_close(needs.engine);
+    arena_free(arena);
+}
+
+/* In harmony a format begins behind the header of its message, and that one behind the thought. */
+static void test_a_format_behind_a_header(void **state)
+{
+    static const char *const thinking[] = {"disabled\"", "enabled\",\"budget_tokens\":1024"};
+    struct arena *arena = arena_new(4096);
+    struct engine *engine = tiny_engine(arena);
+    struct err err;
+    yyjson_val *root;
+
+    for (size_t i = 0; i < 2; i++) {
+        struct answer answer = {0};
+        struct plan plan;
+        const struct plan_needs needs = {
+            .engine = engine, .room = 100, .dialect = dialect_find(STR("<|channel|><|start|>")),
+            .request = decode(arena, arena_printf(
+                arena, "\"thinking\":{\"type\":\"%s},\"output_config\":{\"format\":{\"type\":"
+                "\"json_schema\",\"schema\":{\"enum\":[\"sun\",\"moon\"]}}}", thinking[i]).s),
+        };
+        if (!plan_make(&plan, arena, &needs, &err))
+            fail_msg("%s", err.text);
+        assert_true(plan.start && (plan.answer != NULL) == (i == 1));
+        struct constraint *start = plan.start;
+        plan.start = NULL;
+        say(&answer, &plan, &needs, start, plan.start_after);
+        assert_int_equal(answer.end, SEQUENCE_END_TOKEN);
+        assert_int_equal(heard(arena, &answer, BLOCK_THINKING).n > 0, i == 1);
+        assert_true(json_parse(arena, heard(arena, &answer, BLOCK_TEXT), &root, &err));
+        assert_true(yyjson_equals_str(root, "sun") || yyjson_equals_str(root, "moon"));
+        voice_release(&answer.voice);
+        plan_release(&plan);
+    }
     engine_close(engine);
     arena_free(arena);
 }
@@ -387,6 +450,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forced_at_every_length),
         cmocka_unit_test(test_held_once_it_has_opened_a_call),
+        cmocka_unit_test(test_a_format_behind_a_header),
         cmocka_unit_test(test_one_by_name),
         cmocka_unit_test(test_none),
         cmocka_unit_test(test_a_format_or_a_call),

@@ -68,7 +68,7 @@ static void test_sift(void **state)
     signer_init(&signer, secret);
     signer_init(&stranger, elsewhere);
     struct content_block blocks[] = {
-        {.type = BLOCK_THINKING, .text = STR("mine"),
+        {.type = BLOCK_THINKING, .text = STR("mine"), .place = {3, 2},
          .signature = sign_thought(arena, &signer, STR("mine"), false)},
         {.type = BLOCK_TEXT, .text = STR("said")},
         {.type = BLOCK_THINKING, .text = STR("theirs"),
@@ -94,7 +94,7 @@ static void test_sift(void **state)
     blocks[0].text = STR("Mine");
     assert_null(thoughts_sift(arena, &signer, &request, &err));
     assert_int_equal(err.code, ERR_INVALID);
-    assert_string_equal(err.text, "messages.1.content.0: Invalid `signature` in `thinking` block");
+    assert_string_equal(err.text, "messages.3.content.2: Invalid `signature` in `thinking` block");
     arena_free(arena);
 }
 

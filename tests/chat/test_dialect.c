@@ -181,6 +181,16 @@ static int32_t control(const void *context, struct str spelling)
     return id >= 0 && vocab_type(room->vocab, id) == TOKEN_CONTROL ? id : -1;
 }
 
+static struct constraint *compile(struct room *room, const struct grammar_source *source)
+{
+    struct err err = {0};
+    struct grammar *grammar = grammars_take(room->grammars, source, &err);
+
+    if (!grammar)
+        fail_msg("%s\n%.*s", err.text, STR_ARG(source->parts[0].text));
+    return constraint_new(room->grammars, grammar, &err);
+}
+
 static struct constraint *constrain(struct room *room, const struct dialect_needs *needs)
 {
     struct arena *arena = arena_new(1024);
@@ -188,12 +198,8 @@ static struct constraint *constrain(struct room *room, const struct dialect_need
     struct err err = {0};
 
     if (!dialect_grammar(arena, needs, &source, &err))
-        fail_msg("%s", err.text);
-    struct grammar *grammar = grammars_take(room->grammars, &source, &err);
-    if (!grammar)
-        fail_msg("%s: %s\n%.*s", dialect_name(needs->dialect), err.text,
-                 STR_ARG(source.parts[0].text));
-    struct constraint *constraint = constraint_new(room->grammars, grammar, &err);
+        fail_msg("%s: %s", dialect_name(needs->dialect), err.text);
+    struct constraint *constraint = compile(room, &source);
     arena_free(arena);
     return constraint;
 }
@@ -376,6 +382,39 @@ static void what_is_too_much_is_held_to_any_object(void **state)
     arena_free(arena);
 }
 
+/* Behind it, and nowhere else. */
+static void a_text_stands_behind_its_header(void **state)
+{
+    struct room *room = *state;
+    struct arena *arena = arena_new(1024);
+    struct dialect_needs needs = {.dialect = family("harmony"), .control = control, .context = room};
+    const struct {
+        const char *text;
+        enum verdict verdict;
+    } answers[] = {
+        {CONTROL("<|channel|>") "final" CONTROL("<|message|>") "true", WHOLE},
+        {CONTROL("<|channel|>") "final" CONTROL("<|message|>") "no", WRONG},
+        {CONTROL("<|channel|>") "commentary", WRONG},
+        {"true", WRONG},
+    };
+    struct grammar_part parts[] = {
+        {.language = GRAMMAR_LARK, .name = STR("turn")},
+        {.language = GRAMMAR_JSON_SCHEMA, .name = STR("answer"), .text = STR("{\"type\":\"boolean\"}")},
+    };
+
+    parts[0].text = arena_printf(arena, "start:%.*s @answer\n",
+                                 STR_ARG(dialect_before_answer(arena, &needs)));
+    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
+        struct constraint *constraint = compile(room, &(struct grammar_source){
+            .parts = parts, .parts_n = 2});
+        assert_int_equal(follow(room, constraint, answers[i].text), answers[i].verdict);
+        constraint_free(constraint);
+    }
+    needs.dialect = family("hermes");
+    assert_int_equal(dialect_before_answer(arena, &needs).n, 0);
+    arena_free(arena);
+}
+
 static void no_tool_is_an_error(void **state)
 {
     const struct message_request request = {0};
@@ -403,6 +442,7 @@ int main(void)
         cmocka_unit_test(choices_are_kept),
         cmocka_unit_test(deferred_tools_are_called_once_they_are_shown),
         cmocka_unit_test(what_is_too_much_is_held_to_any_object),
+        cmocka_unit_test(a_text_stands_behind_its_header),
         cmocka_unit_test(no_tool_is_an_error),
     };
 
