@@ -358,7 +358,7 @@ static void take_done(struct generation *generation, const struct mlx_line *line
 
     begin_to_hear(generation);
     generation->usage.output_tokens = line->tokens;
-    speech_end(&generation->speech);
+    speech_end(&generation->speech, false);
     finish(generation, reasons[line->reason]);
 }
 

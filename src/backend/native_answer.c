@@ -122,7 +122,7 @@ static void on_done(void *context, const struct sequence_result *result)
     struct piece *piece = piece_new(PIECE_END, buf_view(&voice->sayings.bytes));
     piece->result = *result;
     piece->result.tail = (struct str){0};       /* is in the sayings, or was part of a match */
-    piece->stop = voice->stops.matched;
+    piece->stop = speech_stop(&voice->speech);
     hand_over(generation, piece);
 }
 

@@ -189,6 +189,7 @@ static bool plan_calls(struct plan *plan, struct arena *arena, const struct plan
 
     if (needs->request->tool_choice.kind != CHOICE_AUTO)
         return true;
+    plan->one = needs->request->tool_choice.one;
     plan->call = calls_constraint(arena, needs, DIALECT_OPENED, err);
     if (!plan->call && has_strict_tool(needs->request))
         return false;

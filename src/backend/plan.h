@@ -23,6 +23,7 @@ struct plan {
     enum constraint_after start_after;
     bool calls;                         /* nothing but calls is said: what is cut off is no text */
     struct constraint *call;            /* once the model has opened a call */
+    bool one;                           /* of calls that no grammar holds the first is the answer's end */
     struct constraint *answer;          /* once a thought is closed */
     int32_t close[PLAN_MARK_TOKENS_MAX];        /* the tokens that close a thought */
     size_t close_n;                     /* 0: this model has none */

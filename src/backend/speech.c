@@ -28,11 +28,13 @@ static void open_block(struct speech *speech, const struct blocks_event *event)
 
 static void add(struct speech *speech, struct str text)
 {
-    if (speech->type == BLOCK_TEXT) {
+    if (speech->type != BLOCK_TEXT) {
+        say(speech, (struct saying){.kind = SAYING_MORE, .text = text});
+    } else if (speech->dropping) {
+        speech->dropped = true;
+    } else {
         stops_push(&speech->stopping, text, &speech->decided);
         say_text(speech);
-    } else {
-        say(speech, (struct saying){.kind = SAYING_MORE, .text = text});
     }
 }
 
@@ -87,8 +89,9 @@ void speech_say(struct speech *speech, struct str text, bool control)
         blocks_feed(&speech->blocks, text, control, on_block, speech);
 }
 
-void speech_end(struct speech *speech)
+void speech_end(struct speech *speech, bool calls)
 {
+    speech->dropping = calls;
     if (!speech_over(speech))
         blocks_end(&speech->blocks, on_block, speech);
 }

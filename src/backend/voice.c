@@ -7,14 +7,22 @@
 
 enum { IDS_FIRST = 64 };
 
+static void put(void *context, const struct saying *saying)
+{
+    sayings_put(context, saying);
+}
+
 void voice_init(struct voice *voice, const struct voice_options *options)
 {
     *voice = (struct voice){.engine = options->engine, .plan = *options->plan};
     voice->plan.start = NULL;
-    voice->plain = !options->blocks.in_thought;
     options->plan->call = options->plan->answer = NULL;
-    blocks_init(&voice->blocks, &options->blocks);
-    stops_init(&voice->stops, options->stop_sequences, options->stop_sequences_n);
+    speech_init(&voice->speech, &(struct speech_options){
+        .blocks = options->blocks,
+        .stops = options->stop_sequences, .stops_n = options->stop_sequences_n,
+        .one_call = voice->plan.one && !voice->plan.call,
+        .say = put, .context = &voice->sayings,
+    });
 }
 
 static void forget(struct voice *voice)
@@ -30,9 +38,7 @@ void voice_release(struct voice *voice)
 {
     forget(voice);
     plan_release(&voice->plan);
-    blocks_release(&voice->blocks);
-    stops_release(&voice->stops);
-    buf_release(&voice->text);
+    speech_release(&voice->speech);
     sayings_release(&voice->sayings);
 }
 
@@ -66,79 +72,6 @@ static void note(struct voice *voice, int32_t id, struct str characters)
     voice->ends[voice->n++] = whole ? (uint32_t)voice->written : REPLAY_WITHIN;
 }
 
-/* ---- blocks ---- */
-
-static void say(struct voice *voice, int kind, struct str text)
-{
-    sayings_put(&voice->sayings,
-                &(struct saying){.kind = kind, .type = voice->type, .text = text});
-}
-
-/* A block without text was none: it is told when the first of it is decided. */
-static void say_text(struct voice *voice)
-{
-    if (voice->text.n == 0)
-        return;
-    if (!voice->told)
-        say(voice, SAYING_OPEN, STR(""));
-    voice->told = true;
-    say(voice, SAYING_MORE, buf_view(&voice->text));
-    buf_reset(&voice->text);
-}
-
-static void close_block(struct voice *voice, bool broken)
-{
-    if (voice->type == BLOCK_TEXT) {
-        stops_finish(&voice->stops, &voice->text);
-        say_text(voice);
-    }
-    if (voice->told)
-        sayings_put(&voice->sayings, &(struct saying){.kind = SAYING_CLOSE, .broken = broken});
-    voice->told = false;
-}
-
-static void on_block(void *context, const struct blocks_event *event)
-{
-    struct voice *voice = context;
-
-    if (voice->stops.matched >= 0)
-        return;                         /* the answer ended there */
-    if (voice->ending && voice->plan.calls && event->type == BLOCK_TEXT) {
-        voice->lost = true;
-        return;
-    }
-    switch (event->kind) {
-    case BLOCKS_OPEN:
-        voice->plain &= event->type == BLOCK_TEXT;
-        voice->type = event->type;
-        voice->told = event->type != BLOCK_TEXT;
-        if (voice->told)
-            say(voice, SAYING_OPEN, event->name);
-        break;
-    case BLOCKS_DELTA:
-        if (voice->type != BLOCK_TEXT) {
-            say(voice, SAYING_MORE, event->text);
-        } else {
-            stops_push(&voice->stops, event->text, &voice->text);
-            say_text(voice);
-        }
-        break;
-    case BLOCKS_CLOSE:
-        close_block(voice, event->broken);
-        break;
-    }
-}
-
-static void feed(struct voice *voice, struct str characters, bool control)
-{
-    blocks_feed(&voice->blocks, characters, control, on_block, voice);
-}
-
-static enum blocks_place place(const struct voice *voice)
-{
-    return blocks_place(&voice->blocks);
-}
-
 /* ---- what the answer is held to ---- */
 
 static void hold(struct sequence *sequence, struct constraint **constraint)
@@ -147,16 +80,24 @@ static void hold(struct sequence *sequence, struct constraint **constraint)
     *constraint = NULL;
 }
 
+static enum blocks_place place(const struct voice *voice)
+{
+    return blocks_place(&voice->speech.blocks);
+}
+
 /* A call is open, and some of it may be said already. */
 static void hold_call(struct voice *voice, struct sequence *sequence)
 {
-    if (engine_constraint_begin(voice->engine, voice->plan.call, blocks_begun(&voice->blocks))) {
+    const struct str begun = blocks_begun(&voice->speech.blocks);
+
+    if (engine_constraint_begin(voice->engine, voice->plan.call, begun)) {
         hold(sequence, &voice->plan.call);
         voice->plan.calls = true;
         return;
     }
     constraint_free(voice->plan.call);      /* such a call is no call of ours: it goes on freely */
     voice->plan.call = NULL;
+    voice->speech.options.one_call = voice->plan.one;
 }
 
 static void close_thought(struct voice *voice, struct sequence *sequence)
@@ -191,22 +132,19 @@ bool voice_token(struct voice *voice, struct sequence *sequence, int32_t id, str
     const enum blocks_place before = place(voice);
 
     note(voice, id, characters);
-    if (engine_token_control(voice->engine, id)) {
-        voice->plain = false;
-        feed(voice, engine_token_text(voice->engine, id, true), true);
-    } else {
-        feed(voice, characters, false);
-    }
+    if (engine_token_control(voice->engine, id))
+        speech_say(&voice->speech, engine_token_text(voice->engine, id, true), true);
+    else
+        speech_say(&voice->speech, characters, false);
     steer(voice, sequence, before);
-    return voice->stops.matched < 0;
+    return !speech_over(&voice->speech);
 }
 
 void voice_end(struct voice *voice, struct str tail)
 {
     voice->written += tail.n;
-    feed(voice, tail, false);
-    voice->ending = true;
-    blocks_end(&voice->blocks, on_block, voice);
+    speech_say(&voice->speech, tail, false);
+    speech_end(&voice->speech, voice->plan.calls);
 }
 
 /* The first `sent` bytes of a text: the tokens that lie in them wholly, and what a stop cut off the next. */
@@ -226,11 +164,14 @@ static bool recall_plain(const struct voice *voice, size_t sent, struct replay *
 
 bool voice_recall(const struct voice *voice, size_t sent, bool whole, struct replay *replay)
 {
-    if (sent == 0 || voice->n == 0 || voice->lost || replay->parts_n + 2 > REPLAY_PARTS_MAX)
+    const struct speech *speech = &voice->speech;
+
+    if (sent == 0 || voice->n == 0 || speech->dropped || replay->parts_n + 2 > REPLAY_PARTS_MAX)
         return false;
-    if (voice->plain)
+    if (blocks_plain(&speech->blocks))
         return recall_plain(voice, sent, replay);
-    if (whole)
-        replay->parts[replay->parts_n++] = (struct replay_part){sent, voice->ids, voice->n};
-    return whole;
+    if (!whole || speech->called)       /* of the one call its closing mark was not sampled */
+        return false;
+    replay->parts[replay->parts_n++] = (struct replay_part){sent, voice->ids, voice->n};
+    return true;
 }

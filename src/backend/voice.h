@@ -6,25 +6,17 @@
 
 #include "backend/plan.h"
 #include "backend/sayings.h"
-#include "chat/blocks.h"
+#include "backend/speech.h"
 #include "chat/replay.h"
-#include "chat/stops.h"
 #include "pensieve/engine.h"
 
 struct voice {
     const struct engine *engine;
     struct plan plan;
-    struct blocks blocks;
-    struct stops stops;                 /* over text blocks: thoughts and calls have none */
+    struct speech speech;
     struct sayings sayings;             /* decided, not handed over yet */
-    struct buf text;                    /* of one push through the stops */
-    enum block_type type;               /* of the block that is open, */
-    bool told;                          /* and was told to be */
-    bool ending;                        /* nothing is sampled any more */
-    bool lost;                          /* what was sampled last was no block: a call without a name yet */
     bool closing;                       /* the tokens that close a thought are being said */
     uint32_t thinking_tokens;           /* of the sampled: thoughts, with their marks */
-    bool plain;                         /* all that was sampled is one text, byte for byte */
     int32_t *ids;                       /* what was sampled; NULL once there was no memory for it */
     uint32_t *ends;                     /* [n]: as replay_whole wants them */
     size_t n, capacity, written;        /* written: bytes by all of them */
@@ -40,8 +32,8 @@ struct voice_options {
 
 void voice_init(struct voice *voice, const struct voice_options *options);
 void voice_release(struct voice *voice);
-/* One more token and the characters it completes, from the sequence's on_token. false: a stop sequence
- * matched. */
+/* One more token and the characters it completes, from the sequence's on_token. false: the answer ends
+ * with it. */
 bool voice_token(struct voice *voice, struct sequence *sequence, int32_t id, struct str characters);
 /* What the sequence left over, and what was held back. */
 void voice_end(struct voice *voice, struct str tail);

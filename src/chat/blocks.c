@@ -22,6 +22,7 @@ void blocks_init(struct blocks *blocks, const struct blocks_options *options)
         .state = options->in_thought ? STATE_THOUGHT : STATE_TEXT,
         .after_mark = options->in_thought,
         .said = options->in_thought,
+        .plain = !options->in_thought,
     };
 }
 
@@ -221,6 +222,7 @@ static void open_call(struct blocks *blocks, enum action action)
 
 static void take_mark(struct blocks *blocks, const struct mark *mark)
 {
+    blocks->plain = false;
     switch (mark->action) {
     case OPEN_CALL:
     case OPEN_BARE:
@@ -402,6 +404,7 @@ void blocks_feed(struct blocks *blocks, struct str characters, bool control, blo
 {
     blocks->fn = fn;
     blocks->context = context;
+    blocks->plain = blocks->plain && !control;
     blocks->call.fresh = !blocks->call.told;
     if (!blocks->call.fresh)
         buf_reset(&blocks->call.raw);
@@ -443,6 +446,11 @@ enum blocks_place blocks_place(const struct blocks *blocks)
     default:
         return blocks->thought_ends ? BLOCKS_IN_THOUGHT : BLOCKS_IN_TEXT;
     }
+}
+
+bool blocks_plain(const struct blocks *blocks)
+{
+    return blocks->plain;
 }
 
 struct str blocks_begun(const struct blocks *blocks)

@@ -56,6 +56,7 @@ struct blocks {
     uint8_t state;                      /* enum in blocks_parts.h */
     bool after_mark;                    /* white space is nothing until something is said */
     bool said;                          /* the answer has begun, with a text or a thought */
+    bool plain;                         /* no mark was taken yet */
     bool thought_ends;                  /* harmony: of the marks that close it some are still to come */
     bool open;                          /* a block is, */
     enum block_type type;               /* of this type */
@@ -85,6 +86,8 @@ void blocks_feed(struct blocks *blocks, struct str characters, bool control, blo
 /* The answer is over: what was held back is text, and a call that is not whole is broken. */
 void blocks_end(struct blocks *blocks, blocks_fn *fn, void *context);
 enum blocks_place blocks_place(const struct blocks *blocks);
+/* All that was fed is one text, byte for byte. */
+bool blocks_plain(const struct blocks *blocks);
 /* After the feed in which a call has opened, what of it stands behind its opening mark already: the rest
  * of a token; the call's form, where only that tells it from text (Llama's {"name": ..., "parameters":).
  * Feed dialect_grammar(DIALECT_OPENED)'s constraint with it first. Valid until the next feed. */

@@ -8,7 +8,8 @@
 
 #include "engine/grammars.h"
 
-enum { CONSTRAINT_CLOSING_MAX = CONSTRAINT_TOKENS_MAX };      /* tokens of the longest way to the end that is looked for */
+/* Tokens of the longest way to the end that is looked for. */
+enum { CONSTRAINT_CLOSING_MAX = CONSTRAINT_TOKENS_MAX };
 
 /* grammar: becomes the constraint's, also on failure. */
 struct constraint *constraint_new(struct grammars *grammars, struct grammar *grammar,

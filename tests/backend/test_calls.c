@@ -66,7 +66,7 @@ struct client {
     struct content_block blocks[BLOCKS_MAX];
     struct buf texts[BLOCKS_MAX];
     size_t n;
-    bool open, ended, slow;
+    bool open, ended, slow, called;
     uv_timer_t timer;
     struct usage usage;
     enum stop_reason stop_reason;
@@ -287,13 +287,22 @@ static void test_a_strict_tool_that_cannot_be_held(void **state)
 
 struct answer {
     struct voice voice;
+    struct constraint *later;           /* becomes the plan's when a call was made */
     struct queue *done;
     enum sequence_end end;
 };
 
 static bool on_token(void *context, struct sequence *sequence, int32_t id, struct str characters)
 {
-    return voice_token(&((struct answer *)context)->voice, sequence, id, characters);
+    struct answer *answer = context;
+    struct voice *voice = &answer->voice;
+    const bool goes_on = voice_token(voice, sequence, id, characters);
+
+    if (answer->later && voice->speech.type == BLOCK_TOOL_USE && !voice->speech.told) {
+        voice->plan.call = answer->later;
+        answer->later = NULL;
+    }
+    return goes_on;
 }
 
 static void on_done(void *context, const struct sequence_result *result)
@@ -305,15 +314,60 @@ static void on_done(void *context, const struct sequence_result *result)
     queue_put(answer->done, answer);
 }
 
-/* The prompt is one token; start: what the answer begins with. */
-static void say(struct answer *answer, struct plan *plan, const struct plan_needs *needs,
-                struct constraint *start, enum constraint_after after)
+/* An engine without a backend, and what a request is held to by it. */
+struct stage {
+    struct arena *arena;
+    struct engine *engine;
+    const struct dialect *dialect;
+    const struct message_request *request;
+    struct plan plan;
+    struct answer answer;
+};
+
+/* template: a piece of one, which names the dialect. more: of the body. */
+static void stage_open(struct stage *stage, const char *template, const char *more)
+{
+    const struct request_options decoding = {.version = API_V26};
+    struct err err;
+
+    *stage = (struct stage){.arena = arena_new(4096), .dialect = dialect_find(str_of(template))};
+    const struct engine_options options = {
+        .model_path = golden_path(stage->arena, TINY "llama_tied/f16.gguf"), .threads = 2,
+        .context = 512,
+    };
+    stage->engine = engine_open(&options, &err);
+    assert_non_null(stage->engine);
+    stage->request = request_decode(
+        stage->arena,
+        arena_printf(stage->arena, "{\"model\":\"tiny\",\"max_tokens\":2000,\"messages\":["
+                                   "{\"role\":\"user\",\"content\":\"Go.\"}],%s}", more),
+        &decoding, &err);
+    if (!stage->request)
+        fail_msg("%s", err.text);
+    const struct plan_needs needs = {
+        .engine = stage->engine, .request = stage->request, .dialect = stage->dialect, .room = 150,
+    };
+    if (!plan_make(&stage->plan, stage->arena, &needs, &err))
+        fail_msg("%s", err.text);
+}
+
+static void stage_close(struct stage *stage)
+{
+    voice_release(&stage->answer.voice);
+    plan_release(&stage->plan);
+    engine_close(stage->engine);
+    arena_free(stage->arena);
+}
+
+/* start: what the answer begins with. The prompt is one token. */
+static void say_under(struct stage *stage, struct constraint *start, enum constraint_after after)
 {
     static const int32_t prompt = 1;
+    struct answer *answer = &stage->answer;
     struct err err;
     const struct voice_options options = {
-        .engine = needs->engine, .plan = plan,
-        .blocks = {.dialect = needs->dialect, .request = needs->request, .tools = true},
+        .engine = stage->engine, .plan = &stage->plan,
+        .blocks = {.dialect = stage->dialect, .request = stage->request, .tools = true},
     };
 
     voice_init(&answer->voice, &options);
@@ -324,7 +378,7 @@ static void say(struct answer *answer, struct plan *plan, const struct plan_need
         .constraint = start, .constraint_after = after,
         .context = answer, .on_token = on_token, .on_done = on_done,
     };
-    struct sequence *sequence = engine_submit(needs->engine, &params, &err);
+    struct sequence *sequence = engine_submit(stage->engine, &params, &err);
     if (!sequence)
         fail_msg("%s", err.text);
     assert_non_null(queue_wait(answer->done, 60000));
@@ -332,117 +386,172 @@ static void say(struct answer *answer, struct plan *plan, const struct plan_need
     queue_free(answer->done);
 }
 
-static struct engine *tiny_engine(struct arena *arena)
+/* The opening is put into the model's mouth. */
+static void say(struct stage *stage, const char *opening)
 {
-    const struct engine_options options = {
-        .model_path = golden_path(arena, TINY "llama_tied/f16.gguf"), .threads = 2, .context = 512,
-    };
+    struct tokens tokens;
     struct err err;
-    struct engine *engine = engine_open(&options, &err);
 
-    if (!engine)
-        fail_msg("%s", err.text);
-    return engine;
+    assert_true(engine_tokenize(stage->engine, stage->arena, str_of(opening), NULL, 0, false,
+                                &tokens, &err));
+    say_under(stage, engine_constraint_tokens(tokens.ids, tokens.n, &err), CONSTRAINT_THEN_FREE);
 }
 
-static const struct message_request *decode(struct arena *arena, const char *more)
+/* What a client hears of the answer. */
+static void hear(struct stage *stage, struct client *client)
 {
-    const struct request_options options = {.version = API_V26};
-    struct err err;
-    const struct message_request *request = request_decode(
-        arena, arena_printf(arena, "{\"model\":\"tiny\",\"max_tokens\":2000,\"messages\":["
-                            "{\"role\":\"user\",\"content\":\"Go.\"}],%s}", more), &options, &err);
-
-    if (!request)
-        fail_msg("%s", err.text);
-    return request;
-}
-
-/* The text of the first whole block of this type; s NULL: there is none. */
-static struct str heard(struct arena *arena, const struct answer *answer, enum block_type type)
-{
-    struct str bytes = buf_view(&answer->voice.sayings.bytes);
-    struct buf text = {0};
+    const struct signer signer = {0};
+    const bool silent = false;
+    struct str bytes = buf_view(&stage->answer.voice.sayings.bytes);
     struct saying saying;
-    bool open = false, whole = false;
 
-    while (!whole && sayings_take(&bytes, &saying)) {
-        if (saying.kind == SAYING_OPEN)
-            open = saying.type == type;
-        else if (saying.kind == SAYING_MORE && open)
-            buf_str(&text, saying.text);
-        else if (saying.kind == SAYING_CLOSE && open)
-            whole = !saying.broken;
-    }
-    const struct str all = arena_str(arena, buf_view(&text));
-    buf_release(&text);
-    return whole ? all : (struct str){0};
+    *client = (struct client){.arena = arena_new(4096)};
+    struct telling telling = {
+        .arena = client->arena, .signer = &signer, .silent = &silent, .on_event = on_event,
+        .context = client,
+    };
+    while (sayings_take(&bytes, &saying))
+        telling_say(&telling, &saying);
+    telling_end(&telling);
+    client->called = telling.called;
+    telling_release(&telling);
 }
 
-/* The opening mark is put into the model's mouth; from there on it is held to the grammar, though the
- * constraint that said the mark sets free. */
+/* From the opening mark on it is held to the grammar, though the constraint that said the mark sets
+ * free. */
 static void test_held_once_it_has_opened_a_call(void **state)
 {
-    struct arena *arena = arena_new(4096);
-    struct answer answer = {0};
-    struct tokens opening;
-    struct plan plan;
-    struct err err;
-    yyjson_val *root;
-    const struct plan_needs needs = {
-        .engine = tiny_engine(arena), .request = decode(arena, TOOLS),
-        .dialect = dialect_find(STR("")), .room = 300,
+    struct stage stage;
+    struct client client;
+
+    stage_open(&stage, "", TOOLS);
+    assert_true(stage.plan.call && !stage.plan.start && !stage.plan.answer);
+    say(&stage, "Well. <tool_call>");
+    assert_int_equal(stage.answer.end, SEQUENCE_END_TOKEN);
+    hear(&stage, &client);
+    assert_true(client.n >= 2);
+    assert_int_equal(client.blocks[0].type, BLOCK_TEXT);
+    for (size_t i = 1; i < client.n; i++)
+        check_call(&client, i, true);
+    client_free(&client);
+    stage_close(&stage);
+    (void)state;
+}
+
+#define INSIDE "\n{\"name\": \"wait\", \"arguments\": {}}\n</tool_call>"
+#define CALL "<tool_call>" INSIDE
+#define ONE "\"tool_choice\":{\"type\":\"auto\",\"disable_parallel_tool_use\":true},"
+
+/* After a call the grammar lets another begin, unless only one is wanted; and holds that one, too. */
+static void test_several_in_one_answer(void **state)
+{
+    const struct str more = STR(INSIDE "\n<tool_call>");
+    struct stage stage;
+    struct client client;
+
+    stage_open(&stage, "", ONE TOOLS);
+    assert_false(engine_constraint_begin(stage.engine, stage.plan.call, more));
+    stage_close(&stage);
+
+    stage_open(&stage, "", TOOLS);
+    assert_true(engine_constraint_begin(stage.engine, stage.plan.call, more));
+    stage.answer.later = stage.plan.call;
+    stage.plan.call = NULL;
+    say(&stage, CALL "\n<tool_call>");
+    assert_null(stage.answer.later);
+    assert_int_equal(stage.answer.end, SEQUENCE_END_TOKEN);
+    hear(&stage, &client);
+    assert_true(client.n >= 2 && client.called);
+    for (size_t i = 0; i < client.n; i++)
+        check_call(&client, i, true);
+    client_free(&client);
+    stage_close(&stage);
+    (void)state;
+}
+
+/* Where no grammar holds the calls, it is the first whole one that ends an answer that is to have one. */
+static void test_one_call_that_no_grammar_holds(void **state)
+{
+    for (int one = 0; one < 2; one++) {
+        struct stage stage;
+        struct client client;
+        struct replay replay = {0};
+        stage_open(&stage, "", one ? ONE TOOLS : TOOLS);
+        constraint_free(stage.plan.call);
+        stage.plan.call = NULL;
+        say(&stage, CALL "\n" CALL);
+        hear(&stage, &client);
+        assert_true(one ? client.n == 1 : client.n >= 2);
+        for (size_t i = 0; i < 2 - (size_t)one; i++)
+            check_call(&client, i, true);
+        assert_int_equal(stage.answer.end == SEQUENCE_STOPPED, one);
+        assert_int_equal(voice_recall(&stage.answer.voice, 2, true, &replay), !one);
+        client_free(&client);
+        stage_close(&stage);
+    }
+    (void)state;
+}
+
+/* What was sampled of an answer that was cut short is found again only where its text is all of that: a
+ * thought without text has marks. */
+static void test_marks_are_no_part_of_a_text_that_was_cut(void **state)
+{
+    static const struct {
+        const char *opening;
+        bool kept;
+    } answers[] = {
+        {"Here is what I know of it.", true},
+        {"<think>\n\n</think>\n\nHere is what I know of it.", false},
     };
 
-    if (!plan_make(&plan, arena, &needs, &err))
-        fail_msg("%s", err.text);
-    assert_true(plan.call && !plan.start && !plan.answer);
-    assert_true(engine_tokenize(needs.engine, arena, STR("Well. <tool_call>"), NULL, 0, false, &opening,
-                                &err));
-    say(&answer, &plan, &needs, engine_constraint_tokens(opening.ids, opening.n, &err),
-        CONSTRAINT_THEN_FREE);
-    assert_int_equal(answer.end, SEQUENCE_END_TOKEN);
-    assert_true(json_parse(arena, heard(arena, &answer, BLOCK_TOOL_USE), &root, &err) &&
-                yyjson_is_obj(root));
-    voice_release(&answer.voice);
-    plan_release(&plan);
-    engine_close(needs.engine);
-    arena_free(arena);
+    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
+        struct stage stage;
+        struct client client;
+        struct replay replay = {0};
+        stage_open(&stage, "</think>", TOOLS);
+        stage.plan.close_n = 0;             /* no budget closes the thought sooner */
+        say(&stage, answers[i].opening);
+        hear(&stage, &client);
+        assert_int_equal(client.blocks[0].type, BLOCK_TEXT);
+        assert_true(str_starts(buf_view(&client.texts[0]), STR("Here is what I know of it.")));
+        assert_int_equal(voice_recall(&stage.answer.voice, 20, false, &replay), answers[i].kept);
+        client_free(&client);
+        stage_close(&stage);
+    }
+    (void)state;
 }
 
 /* In harmony a format begins behind the header of its message, and that one behind the thought. */
 static void test_a_format_behind_a_header(void **state)
 {
     static const char *const thinking[] = {"disabled\"", "enabled\",\"budget_tokens\":1024"};
-    struct arena *arena = arena_new(4096);
-    struct engine *engine = tiny_engine(arena);
-    struct err err;
-    yyjson_val *root;
 
     for (size_t i = 0; i < 2; i++) {
-        struct answer answer = {0};
-        struct plan plan;
-        const struct plan_needs needs = {
-            .engine = engine, .room = 100, .dialect = dialect_find(STR("<|channel|><|start|>")),
-            .request = decode(arena, arena_printf(
-                arena, "\"thinking\":{\"type\":\"%s},\"output_config\":{\"format\":{\"type\":"
-                "\"json_schema\",\"schema\":{\"enum\":[\"sun\",\"moon\"]}}}", thinking[i]).s),
-        };
-        if (!plan_make(&plan, arena, &needs, &err))
-            fail_msg("%s", err.text);
-        assert_true(plan.start && (plan.answer != NULL) == (i == 1));
-        struct constraint *start = plan.start;
-        plan.start = NULL;
-        say(&answer, &plan, &needs, start, plan.start_after);
-        assert_int_equal(answer.end, SEQUENCE_END_TOKEN);
-        assert_int_equal(heard(arena, &answer, BLOCK_THINKING).n > 0, i == 1);
-        assert_true(json_parse(arena, heard(arena, &answer, BLOCK_TEXT), &root, &err));
+        struct arena *arena = arena_new(1024);
+        struct stage stage;
+        struct client client;
+        struct err err;
+        yyjson_val *root;
+        stage_open(&stage, "<|channel|><|start|>",
+                   arena_printf(arena, "\"thinking\":{\"type\":\"%s},\"output_config\":{\"format\":{"
+                                "\"type\":\"json_schema\",\"schema\":{\"enum\":[\"sun\",\"moon\"]}}}",
+                                thinking[i]).s);
+        assert_true(stage.plan.start && (stage.plan.answer != NULL) == (i == 1));
+        struct constraint *start = stage.plan.start;
+        stage.plan.start = NULL;
+        say_under(&stage, start, stage.plan.start_after);
+        assert_int_equal(stage.answer.end, SEQUENCE_END_TOKEN);
+        hear(&stage, &client);
+        assert_int_equal(client.n, 1 + i);
+        assert_int_equal(client.blocks[0].type, i ? BLOCK_THINKING : BLOCK_TEXT);
+        assert_int_equal(client.blocks[i].type, BLOCK_TEXT);
+        assert_true(json_parse(arena, buf_view(&client.texts[i]), &root, &err));
         assert_true(yyjson_equals_str(root, "sun") || yyjson_equals_str(root, "moon"));
-        voice_release(&answer.voice);
-        plan_release(&plan);
+        client_free(&client);
+        stage_close(&stage);
+        arena_free(arena);
     }
-    engine_close(engine);
-    arena_free(arena);
+    (void)state;
 }
 
 int main(void)
@@ -450,7 +559,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forced_at_every_length),
         cmocka_unit_test(test_held_once_it_has_opened_a_call),
+        cmocka_unit_test(test_one_call_that_no_grammar_holds),
+        cmocka_unit_test(test_marks_are_no_part_of_a_text_that_was_cut),
         cmocka_unit_test(test_a_format_behind_a_header),
+        cmocka_unit_test(test_several_in_one_answer),
         cmocka_unit_test(test_one_by_name),
         cmocka_unit_test(test_none),
         cmocka_unit_test(test_a_format_or_a_call),
