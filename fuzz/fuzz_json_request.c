@@ -15,6 +15,14 @@
             abort();     \
     } while (0)
 
+/* What is refused lacks what is behind the refusal. */
+static void check_refusal(const struct message_request *r)
+{
+    CHECK(r->refused->code == ERR_INVALID && r->refused->text[0] &&
+          utf8_valid(str_of(r->refused->text)) && r->messages_n > 0);
+    CHECK(r->tool_choice.kind != CHOICE_TOOL || r->tool_choice.tool < r->tools_n);
+}
+
 static void check_blocks(const struct content_block *blocks, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -73,7 +81,9 @@ static bool decodes(struct str body, const struct request_options *options)
     struct err err = {0};
     const struct message_request *request = request_decode(arena, body, options, &err);
 
-    if (request)
+    if (request && request->refused)
+        check_refusal(request);
+    else if (request)
         check_request(request, options);
     else
         CHECK((err.code == ERR_INVALID || err.code == ERR_THREAD) && err.text[0] &&

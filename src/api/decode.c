@@ -43,16 +43,37 @@ struct str path_text(struct arena *arena, const struct path *at, bool tags)
     return arena_str(arena, (struct str){text, path_print(at, tags, text, sizeof text)});
 }
 
+static bool say(struct err *err, const struct path *at, const char *format, va_list args)
+{
+    char path[PATH_BYTES], text[sizeof err->text];
+
+    vsnprintf(text, sizeof text, format, args);
+    const size_t n = path_print(at, true, path, sizeof path);
+    return err_set(err, ERR_INVALID, "%.*s%s%s", (int)n, path, n ? ": " : "", text);
+}
+
 bool decode_fail(struct decoder *decoder, const struct path *at, const char *format, ...)
 {
-    char path[PATH_BYTES], text[sizeof decoder->err->text];
     va_list args;
 
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    say(decoder->err, at, format, args);
     va_end(args);
-    const size_t n = path_print(at, true, path, sizeof path);
-    return err_set(decoder->err, ERR_INVALID, "%.*s%s%s", (int)n, path, n ? ": " : "", text);
+    return false;
+}
+
+bool decode_refuse(struct decoder *decoder, const struct path *at, const char *format, ...)
+{
+    va_list args;
+
+    if (decoder->refused)
+        return true;
+    struct err *refused = arena_alloc(decoder->arena, sizeof *refused);
+    va_start(args, format);
+    say(refused, at, format, args);
+    va_end(args);
+    decoder->refused = refused;
+    return true;
 }
 
 bool take_any(struct decoder *decoder, const struct path *at, yyjson_val *value, const void *rule,

@@ -59,12 +59,17 @@ struct decoder {
     struct arena *arena;
     const struct request_options *options;
     struct err *err;
+    const struct err *refused;          /* the first thing that isn't offered here, or NULL */
     struct decode_mark marks[REQUEST_MARKS_MAX];
     size_t marks_n;                     /* counts on beyond the maximum */
 };
 
 /* ERR_INVALID, "path: text"; with an empty path the text alone. Returns false. */
 bool decode_fail(struct decoder *decoder, const struct path *at, const char *format, ...)
+    __attribute__((format(printf, 3, 4), nonnull(3)));
+/* The same of what is legal but not offered by this server, kept in `refused`. Returns true: the
+ * request may be for another. */
+bool decode_refuse(struct decoder *decoder, const struct path *at, const char *format, ...)
     __attribute__((format(printf, 3, 4), nonnull(3)));
 struct str path_text(struct arena *arena, const struct path *at, bool tags);
 

@@ -94,9 +94,11 @@ static struct tool_choice choice_of(const struct raw_request *raw,
         return (struct tool_choice){.kind = CHOICE_NONE};
     if (given->kind)
         choice.kind = (enum choice_kind)given->kind->facts;
-    if (choice.kind == CHOICE_TOOL)
-        while (!str_equal(request->tools[choice.tool].name, given->name))   /* it is there */
-            choice.tool++;
+    while (choice.kind == CHOICE_TOOL && choice.tool < request->tools_n &&
+           !str_equal(request->tools[choice.tool].name, given->name))
+        choice.tool++;
+    if (choice.tool == request->tools_n)        /* a search, which was refused */
+        choice = (struct tool_choice){.kind = CHOICE_AUTO};
     return choice;
 }
 
@@ -120,6 +122,7 @@ static const struct message_request *request_build(struct decoder *decoder, stru
 
     *request = (struct message_request){
         .body = body,
+        .refused = decoder->refused,
         .model = raw->model,
         .max_tokens = (uint32_t)raw->max_tokens,
         .stream = raw->stream,
@@ -170,8 +173,8 @@ const struct message_request *request_decode(struct arena *arena, struct str bod
         return NULL;
     }
     if (!request_check_messages(&decoder, &raw) || !request_check_pairs(&decoder, &raw) ||
-        !request_check_options(&decoder, &raw) || !request_check_cache(&decoder, &raw) ||
-        !request_check_offered(&decoder, &raw))
+        !request_check_options(&decoder, &raw) || !request_check_cache(&decoder, &raw))
         return NULL;
+    request_refuse(&decoder, &raw);
     return request_build(&decoder, body, &raw);
 }

@@ -16,7 +16,7 @@ enum block_facts {
     BY_ALL = BY_USER | BY_ASSISTANT | BY_SYSTEM,
     DROPPED = 8,                /* accepted in history, not shown to the model */
     HOSTED = 16,                /* dropped; refused if strict: another server's doing */
-    REFUSED = 32,               /* known, but not supported by this server yet */
+    REFUSED = 32,               /* known, but not supported by this server yet; an empty text */
     CACHEABLE = 64,
     USER_UNDER_V26 = 128,       /* V26 takes the assistant's right away */
     /* What it is to the model: */
@@ -144,8 +144,8 @@ bool request_check_cache(struct decoder *decoder, const struct raw_request *raw)
 /* Where the automatic breakpoint goes: the last block that can carry one. NULL: nowhere. */
 struct raw_block *request_last_cacheable(const struct raw_request *raw);
 bool request_check_options(struct decoder *decoder, const struct raw_request *raw);
-/* What is legal, but not offered by this server yet. */
-bool request_check_offered(struct decoder *decoder, const struct raw_request *raw);
+/* What is legal, but not offered by this server yet: the first of it is the decoder's `refused`. */
+void request_refuse(struct decoder *decoder, const struct raw_request *raw);
 
 /* The blocks of a `system` list, and the messages: merged, and without what is dropped. */
 void request_build_system(struct arena *arena, const struct raw_request *raw,

@@ -68,9 +68,9 @@ static bool check_block(struct decoder *decoder, size_t m, size_t b, const struc
     if (!check_sender(decoder, m, b, block, role))
         return false;
     if (block->kind->facts & HOSTED && decoder->options->strict)
-        return decode_fail(decoder, NULL,
-                           "messages.%zu.content.%zu: `%s` blocks are not available on this server",
-                           m, b, block->kind->tag);
+        decode_refuse(decoder, NULL,
+                      "messages.%zu.content.%zu: `%s` blocks are not available on this server", m, b,
+                      block->kind->tag);
     if (block->cited && role == ROLE_USER && decoder->options->version == API_V26)
         return decode_fail(decoder, NULL,
                            "messages.%zu.content.%zu: `citations` must be empty on text in `user` "
@@ -139,6 +139,18 @@ static const struct raw_block *prefill_of(const struct raw_request *raw)
     return NULL;
 }
 
+/* An answer to go on with that breaks a rule; one that a hosted tool's doing ends is gone on with by
+ * who has that tool, as it is. */
+static bool fail_prefill(struct decoder *decoder, const struct raw_request *raw, const char *text)
+{
+    const struct raw_message *messages = raw->messages.items;
+    const struct raw_message *last = &messages[raw->messages.n - 1];
+    const struct raw_block *blocks = last->content.items;
+    const bool hosted = last->content.n && blocks[last->content.n - 1].kind->facts & HOSTED;
+
+    return (hosted ? decode_refuse : decode_fail)(decoder, NULL, "%s", text);
+}
+
 bool request_check_messages(struct decoder *decoder, const struct raw_request *raw)
 {
     const struct raw_block *system = raw->system.items;
@@ -154,8 +166,8 @@ bool request_check_messages(struct decoder *decoder, const struct raw_request *r
             return false;
     const struct raw_block *prefill = prefill_of(raw);
     return !prefill || !(prefill->kind->facts & TEXT) || !ends_in_space(prefill->text) ||
-           decode_fail(decoder, NULL,
-                       "messages: final assistant content cannot end with trailing whitespace");
+           fail_prefill(decoder, raw,
+                        "messages: final assistant content cannot end with trailing whitespace");
 }
 
 /* ---- cache_control ---- */
@@ -260,8 +272,8 @@ static bool check_choice(struct decoder *decoder, const struct raw_request *raw,
         return decode_fail(decoder, NULL,
                            "tool_choice may only be specified while providing tools");
     if (choice->kind->facts == CHOICE_TOOL && is_search(raw, choice->name))
-        return decode_fail(decoder, NULL, "tool_choice.tool.name: the search for tools can't be forced "
-                                          "on this server");
+        decode_refuse(decoder, NULL, "tool_choice.tool.name: the search for tools can't be forced on "
+                                     "this server");
     return choice->kind->facts != CHOICE_TOOL || names_have(names, choice->name) ||
            decode_fail(decoder, NULL, "Tool '%.*s' not found in provided tools", STR_ARG(shown));
 }
@@ -376,10 +388,11 @@ static bool check_thinking(struct decoder *decoder, const struct raw_request *ra
         !request_beta(options, "interleaved-thinking-"))
         return decode_fail(decoder, NULL,
                            "`max_tokens` must be greater than `thinking.budget_tokens`");
-    if (prefill_of(raw))
-        return decode_fail(decoder, NULL,
-                           "messages: an assistant message to continue (prefill) cannot be combined "
-                           "with thinking.type \"enabled\"");
+    if (prefill_of(raw) &&
+        !fail_prefill(decoder, raw,
+                      "messages: an assistant message to continue (prefill) cannot be combined with "
+                      "thinking.type \"enabled\""))
+        return false;
     if (forces_tool(raw))
         return decode_fail(decoder, NULL,
                            "Thinking may not be enabled when tool_choice forces tool use.");
@@ -428,57 +441,51 @@ bool request_check_options(struct decoder *decoder, const struct raw_request *ra
     if (raw->output_config.format.schema.n && raw->output_format.schema.n)
         return decode_fail(decoder, NULL,
                            "output_format: cannot be set together with output_config.format");
-    if (has_format(raw) && prefill_of(raw))
-        return decode_fail(decoder, NULL,
-                           "output_config.format: cannot be combined with an assistant message to "
-                           "continue (prefill)");
+    if (has_format(raw) && prefill_of(raw) &&
+        !fail_prefill(decoder, raw,
+                      "output_config.format: cannot be combined with an assistant message to continue "
+                      "(prefill)"))
+        return false;
     return check_stop_sequences(decoder, raw) && check_tools(decoder, raw) &&
            check_thinking(decoder, raw) && check_nothing_wanted(decoder, raw);
 }
 
 /* ---- what is not offered ---- */
 
-static bool refuse(struct decoder *decoder, const struct path *at, const char *what)
-{
-    return decode_fail(decoder, at, "`%s` blocks are not supported by this server yet", what);
-}
-
 /* What a block is, and what it is made of. */
-static bool check_block_offered(struct decoder *decoder, const struct path *at,
-                                const struct raw_block *block)
+static void refuse_block(struct decoder *decoder, const struct path *at,
+                         const struct raw_block *block)
 {
     const struct raw_source *source = &block->source;
     const struct raw_block *inside = source->content.blocks.items;
 
     if (block->kind && block->kind->facts & REFUSED)
-        return refuse(decoder, at, block->kind->tag);
+        decode_refuse(decoder, at, "`%s` blocks are not supported by this server yet",
+                      block->kind->tag);
     const struct path there = path_key(at, STR("source"));
     if (source->kind && source->kind->facts & REFUSED)
-        return decode_fail(decoder, &there, "a document's source can be 'text' or 'content'; '%s' is "
-                                            "not supported by this server yet",
-                           source->kind->tag);
+        decode_refuse(decoder, &there, "a document's source can be 'text' or 'content'; '%s' is not "
+                                       "supported by this server yet",
+                      source->kind->tag);
     const struct path list = path_key(source->kind ? &there : at, STR("content"));
     for (size_t i = 0; i < source->content.blocks.n; i++) {
         const struct path here = path_index(&list, i);
-        if (!check_block_offered(decoder, &here, &inside[i]))
-            return false;
+        refuse_block(decoder, &here, &inside[i]);
     }
-    return true;
 }
 
-static bool check_tools_offered(struct decoder *decoder, const struct raw_request *raw)
+static void refuse_tools(struct decoder *decoder, const struct raw_request *raw)
 {
     const struct raw_tool *tools = raw->tools.items;
 
     for (size_t i = 0; i < raw->tools.n; i++)
         if (tools[i].kind && tools[i].kind->facts & SEES)
-            return decode_fail(decoder, NULL, "tools.%zu: tool type '%s' is not available on this "
-                                              "server: it needs a model that sees images",
-                               i, tools[i].kind->tag);
-    return true;
+            decode_refuse(decoder, NULL, "tools.%zu: tool type '%s' is not available on this server: "
+                                         "it needs a model that sees images",
+                          i, tools[i].kind->tag);
 }
 
-static bool check_messages_offered(struct decoder *decoder, const struct raw_request *raw)
+static void refuse_messages(struct decoder *decoder, const struct raw_request *raw)
 {
     const struct raw_message *messages = raw->messages.items;
     const struct path list = path_key(NULL, STR("messages"));
@@ -489,17 +496,15 @@ static bool check_messages_offered(struct decoder *decoder, const struct raw_req
         const struct path content = path_key(&message, STR("content"));
         for (size_t b = 0; b < messages[m].content.n; b++) {
             const struct path here = path_index(&content, b);
-            if (!check_block_offered(decoder, &here, &blocks[b]))
-                return false;
+            refuse_block(decoder, &here, &blocks[b]);
         }
         if (messages[m].clear_at || messages[m].output_config)
-            return decode_fail(decoder, NULL, "messages.%zu.%s: not supported by this server yet",
-                               m, messages[m].clear_at ? "clear_at" : "output_config");
+            decode_refuse(decoder, NULL, "messages.%zu.%s: not supported by this server yet", m,
+                          messages[m].clear_at ? "clear_at" : "output_config");
     }
-    return true;
 }
 
-bool request_check_offered(struct decoder *decoder, const struct raw_request *raw)
+void request_refuse(struct decoder *decoder, const struct raw_request *raw)
 {
     const struct {
         bool asked;
@@ -515,6 +520,7 @@ bool request_check_offered(struct decoder *decoder, const struct raw_request *ra
 
     for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)
         if (refusals[i].asked)
-            return decode_fail(decoder, NULL, "%s", refusals[i].text);
-    return check_tools_offered(decoder, raw) && check_messages_offered(decoder, raw);
+            decode_refuse(decoder, NULL, "%s", refusals[i].text);
+    refuse_tools(decoder, raw);
+    refuse_messages(decoder, raw);
 }

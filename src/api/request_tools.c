@@ -1,7 +1,8 @@
 /* request_tools.c - the shape of `tools` and `tool_choice`.
  *
  * A tool's `type` is optional (a custom tool's), so tools are told apart here and not by
- * take_union; what a hosted service alone can run is refused by its name. */
+ * take_union; what a hosted service alone can run is known by its name, and its options are that
+ * service's to check. */
 #include "api/request_parts.h"
 
 #include "base/utf8.h"
@@ -26,7 +27,7 @@ static bool take_callers(struct decoder *decoder, const struct path *at, yyjson_
         return false;
     yyjson_arr_foreach(value, i, n, caller)
         direct |= yyjson_equals_str(caller, "direct");
-    return direct || decode_fail(decoder, at, "only 'direct' callers are available on this server");
+    return direct || decode_refuse(decoder, at, "only 'direct' callers are available on this server");
 }
 
 #define SWITCHES                                                                                 \
@@ -142,12 +143,29 @@ static const struct tagged_union tool = {TABLE(tools), INTO(struct raw_tool, kin
 static const char *const hosted[] = {"web_search_", "web_fetch_", "code_execution_", "advisor_",
                                      "mcp_toolset"};
 
+static const struct field hosted_fields[] = {
+    {"name", take_string, NULL, 0, INTO(struct raw_tool, name)},
+    {"cache_control", take_cache_control, NULL, NULLABLE, INTO(struct raw_tool, mark)},
+};
+static const struct shape hosted_shape = {TABLE(hosted_fields), true, NULL};
+
 static bool is_hosted(struct str type)
 {
     for (size_t i = 0; i < sizeof hosted / sizeof *hosted; i++)
         if (str_starts(type, str_of(hosted[i])))
             return true;
     return false;
+}
+
+static bool take_hosted(struct decoder *decoder, const struct path *at, yyjson_val *value,
+                        struct str type, void *out)
+{
+    const struct str shown = utf8_cut(type, TOOL_TYPE_SHOWN_BYTES);
+    const struct path here = {.parent = at, .name = shown, .step = STEP_TAG};
+
+    return take_object(decoder, &here, value, &hosted_shape, out) &&
+           decode_refuse(decoder, at, "tool type '%.*s' is not available on this server",
+                         STR_ARG(shown));
 }
 
 /* A custom tool may write "type": null or "type": "custom". */
@@ -166,11 +184,8 @@ bool take_tool(struct decoder *decoder, const struct path *at, yyjson_val *value
         const struct path here = path_tag(at, "custom");
         return take_object(decoder, &here, value, &untyped, out);
     }
-    if (yyjson_is_str(type) && is_hosted(json_str(type))) {
-        const struct str shown = utf8_cut(json_str(type), TOOL_TYPE_SHOWN_BYTES);
-        return decode_fail(decoder, at, "tool type '%.*s' is not available on this server",
-                           STR_ARG(shown));
-    }
+    if (yyjson_is_str(type) && is_hosted(json_str(type)))
+        return take_hosted(decoder, at, value, json_str(type), out);
     return take_union(decoder, at, value, &tool, out);
 }
 

@@ -14,6 +14,10 @@ static bool print_prompt(const struct engine *engine, const struct chat_template
     const struct message_request *request = request_decode(arena, body, &reading, err);
     struct prompt prompt;
     struct prompt_tokens tokens;
+    if (request && request->refused) {
+        *err = *request->refused;
+        return false;
+    }
     if (!request || !prompt_render(arena, request, tmpl, NULL, &prompt, err) ||
         !prompt_tokenize(arena, engine, &prompt, &tokens, err)) {
         return false;

@@ -90,7 +90,12 @@ struct backend_ops {
 struct backend {
     const struct backend_ops *ops;
     struct model_card card;
+    bool passes;                        /* bodies as they came: what is refused here, it may take */
 };
+
+/* Whether it can be asked this. err: what the request wants that it can't do; may be NULL. */
+bool backend_takes(const struct backend *backend, const struct message_request *request,
+                   struct err *err);
 
 /* The engine in this process: one model, in memory while it is asked for (memory.h). */
 struct engine;

@@ -92,6 +92,16 @@ void backends_free(struct backends *backends)
     arena_free(backends->arena);
 }
 
+bool backend_takes(const struct backend *backend, const struct message_request *request,
+                   struct err *err)
+{
+    if (!request->refused || backend->passes)
+        return true;
+    if (err)
+        *err = *request->refused;
+    return false;
+}
+
 /* ---- names ---- */
 
 static char small(char c)

@@ -16,6 +16,7 @@ struct http_client {
     uv_timer_t timer;                   /* libcurl's */
     struct http_client_options options;
     struct http_fetch *first;           /* all that have not ended */
+    struct http_fetch *leaving;         /* to be taken out once libcurl has returned */
     bool inside;                        /* libcurl is on the stack */
     bool freed;
 };
@@ -32,6 +33,7 @@ enum stage { STAGE_WAITING, STAGE_SENT, STAGE_LEAVING, STAGE_OVER };
 struct http_fetch {
     struct http_client *client;
     struct http_fetch *next, **link;    /* the client's */
+    struct http_fetch *next_leaving;
     bool added;                         /* libcurl has it */
     CURL *easy;
     uv_timer_t timer;                   /* the delay, then the silence, then the end */
@@ -79,16 +81,27 @@ static void fetch_leave(struct http_fetch *fetch)
     uv_timer_start(&fetch->timer, on_fetch_timer, 0, 0);
 }
 
-/* Those that were cancelled while libcurl was on the stack. */
+/* Those that ended or were cancelled while libcurl was on the stack. */
 static void sweep(struct http_client *client)
 {
-    struct http_fetch *next;
+    struct http_fetch *fetch;
 
-    for (struct http_fetch *fetch = client->first; fetch; fetch = next) {
-        next = fetch->next;
-        if (fetch->stage == STAGE_LEAVING)
-            fetch_leave(fetch);
+    while ((fetch = client->leaving)) {
+        client->leaving = fetch->next_leaving;
+        fetch_leave(fetch);
     }
+}
+
+/* As soon as libcurl lets it. */
+static void fetch_end(struct http_fetch *fetch)
+{
+    struct http_client *client = fetch->client;
+
+    fetch->stage = STAGE_LEAVING;
+    fetch->next_leaving = client->leaving;
+    client->leaving = fetch;
+    if (!client->inside)
+        sweep(client);
 }
 
 void http_fetch_cancel(struct http_fetch *fetch, const struct err *error)
@@ -99,9 +112,7 @@ void http_fetch_cancel(struct http_fetch *fetch, const struct err *error)
         fetch->error = *error;
     else
         err_set(&fetch->error, ERR_CANCELLED, "cancelled");
-    fetch->stage = STAGE_LEAVING;
-    if (!fetch->client->inside)
-        fetch_leave(fetch);
+    fetch_end(fetch);
 }
 
 /* ---- libcurl and the loop ---- */
@@ -119,7 +130,7 @@ static void fetch_done(struct http_fetch *fetch, CURLcode code)
     if (code != CURLE_OK && fetch->error.code == ERR_NONE)
         err_set(&fetch->error, code == CURLE_OPERATION_TIMEDOUT ? ERR_TIMEOUT : ERR_IO, "%s",
                 fetch->why[0] ? fetch->why : curl_easy_strerror(code));
-    fetch->stage = STAGE_LEAVING;
+    fetch_end(fetch);
 }
 
 static void client_act(struct http_client *client, curl_socket_t socket, int events)

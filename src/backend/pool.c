@@ -47,6 +47,7 @@ struct pool {
 /* A request on its way through the members. */
 struct tries {
     struct pool *pool;
+    const struct message_request *request;
     uint64_t key;                       /* the conversation */
     uint64_t asked;                     /* a bit for each member */
     struct member *member;              /* the one that is at it */
@@ -57,7 +58,6 @@ struct tries {
 struct relay {
     struct tries tries;
     struct arena *arena;
-    const struct message_request *request;
     gen_event_fn *on_event;
     void *context;
     struct generation *inner;           /* the member's */
@@ -121,7 +121,7 @@ static bool is_probed(const struct member *member)
 static bool is_free(const struct tries *tries, const struct member *member)
 {
     return !(tries->asked & (1ull << (member - tries->pool->members))) &&
-           circuit_allows(&member->circuit);
+           backend_takes(member->backend, tries->request, NULL) && circuit_allows(&member->circuit);
 }
 
 static uint64_t load_of(const struct member *member)
@@ -277,7 +277,7 @@ static bool relay_start(struct relay *relay)
 
     while (tries_next(tries)) {
         struct backend *backend = tries->member->backend;
-        relay->inner = backend->ops->generate(backend, relay->arena, relay->request, relay_event,
+        relay->inner = backend->ops->generate(backend, relay->arena, tries->request, relay_event,
                                               relay, &error);
         if (relay->inner) {
             if (relay->paused)
@@ -348,8 +348,8 @@ static struct generation *pool_generate(struct backend *backend, struct arena *a
     struct relay *relay = arena_alloc(arena, sizeof *relay);
 
     *relay = (struct relay){
-        .tries = {.pool = pool_of(backend), .key = caller_flow(request)},
-        .arena = arena, .request = request, .on_event = on_event, .context = context,
+        .tries = {.pool = pool_of(backend), .request = request, .key = caller_flow(request)},
+        .arena = arena, .on_event = on_event, .context = context,
     };
     follow_card(pool_of(backend));
     if (relay_start(relay))
@@ -392,7 +392,6 @@ static void pool_cancel(struct generation *generation)
 struct count_relay {
     struct tries tries;
     struct arena *arena;
-    const struct message_request *request;
     count_fn *on_count;
     void *context;
 };
@@ -406,7 +405,7 @@ static bool count_start(struct count_relay *relay)
 
     while (tries_next(tries)) {
         struct backend *backend = tries->member->backend;
-        if (backend->ops->count(backend, relay->arena, relay->request, counted, relay, &error))
+        if (backend->ops->count(backend, relay->arena, tries->request, counted, relay, &error))
             return true;
         tries->member->running--;
         if (!tries_failed(tries, &error))
@@ -438,8 +437,8 @@ static bool pool_count(struct backend *backend, struct arena *arena,
     struct count_relay *relay = arena_alloc(arena, sizeof *relay);
 
     *relay = (struct count_relay){
-        .tries = {.pool = pool_of(backend), .key = caller_flow(request)},
-        .arena = arena, .request = request, .on_count = on_count, .context = context,
+        .tries = {.pool = pool_of(backend), .request = request, .key = caller_flow(request)},
+        .arena = arena, .on_count = on_count, .context = context,
     };
     if (count_start(relay))
         return true;
@@ -644,5 +643,7 @@ void backend_pool_add(struct backend *backend, const char *name, struct backend 
         .pool = pool, .backend = member, .name = arena_cstr(pool->arena, str_of(name)),
         .owned = owned, .probe_at = now_of(pool),
     };
+    /* What a chain's first can't do is not sent elsewhere: a fallback is for when it fails. */
+    pool->backend.passes |= member->passes && (pool->policy == POOL_SHARE || pool->n == 1);
     schedule(pool);
 }

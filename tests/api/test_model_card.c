@@ -106,7 +106,9 @@ static void test_thinking_types_are_true(void **state)
                  "\"content\":\"hi\"}],\"thinking\":{\"type\":\"%s\"%s}}",
                  types[i], i == 3 ? ",\"budget_tokens\":1024" : "");
         const struct request_options options = {0};
-        const bool taken = request_decode(arena, str_of(body), &options, &err) != NULL;
+        const struct message_request *request =
+            request_decode(arena, str_of(body), &options, &err);
+        const bool taken = request && !request->refused;
         yyjson_val *type = yyjson_obj_get(yyjson_obj_get(shown, types[i]), "supported");
         assert_int_equal(taken, yyjson_get_bool(type));
     }

@@ -47,7 +47,7 @@ static int check(const struct mode *mode, struct str json, const char *expected,
     cases_body(&body, mode->wrapper, json);
     const struct message_request *request =
         request_decode(arena, buf_view(&body), &mode->options, &err);
-    const char *answer = request ? "ok" : err.text;
+    const char *answer = !request ? err.text : request->refused ? request->refused->text : "ok";
     const int wrong = strcmp(answer, expected) != 0;
     if (wrong)
         print_error("%s:%d\n    %.*s\n    expected %s\n    but got  %s\n", cases_path, line,

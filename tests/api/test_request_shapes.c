@@ -87,7 +87,8 @@ static int answered(const struct shape_case *c, bool strict, enum change change,
     const struct request_options options = {.strict = strict};
     struct err err = {0};
     const struct str body = changed(arena, c, change, key);
-    const char *answer = request_decode(arena, body, &options, &err) ? "ok" : err.text;
+    const struct message_request *request = request_decode(arena, body, &options, &err);
+    const char *answer = !request ? err.text : request->refused ? request->refused->text : "ok";
     const bool right = begins ? strncmp(answer, expected, strlen(expected)) == 0
                               : strcmp(answer, expected) == 0;
 

@@ -590,6 +590,41 @@ static void test_a_pool_as_a_fallback(void **state)
     world_release(&world);
 }
 
+/* What we can't do ourselves goes to those alone who take bodies as they are. */
+static void test_what_is_refused_here(void **state)
+{
+    const struct err refused = {ERR_INVALID, "images"};
+    const struct pool_options options = {.card = {.id = STR("chain")}, .policy = POOL_ORDER};
+    struct player far = {.backend = {.ops = &ops, .card.id = STR("far"), .passes = true}};
+    struct player near = {.backend = {.ops = &ops, .card.id = STR("near")}};
+    struct world world;
+    struct heard heard = {0};
+    struct err err = {0};
+
+    world_init(&world, POOL_SHARE, 0, 1);
+    struct message_request *request = request_of(&world, "a");
+    request->refused = &refused;
+    assert_false(backend_takes(world.pool, request, &err));
+    assert_string_equal(err.text, "images");
+    backend_pool_add(world.pool, "far", &far.backend, true);
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(backend_takes(world.pool, request, &err));
+        assert_non_null(world.pool->ops->generate(world.pool, world.arena, request, on_event, &heard,
+                                                  &err));
+    }
+    assert_int_equal(far.asked, 3);
+    assert_int_equal(world.players[0].asked, 0);
+    while (far.asked)
+        tell(&far.generations[--far.asked], GEN_DONE);
+
+    struct backend *chain = backend_pool_new(&world.loop, &options, &err);
+    backend_pool_add(chain, "near", &near.backend, true);
+    backend_pool_add(chain, "pool", world.pool, false);
+    assert_false(backend_takes(chain, request, &err));      /* nearer than asked for, not farther */
+    chain->ops->free(chain);
+    world_release(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -608,6 +643,7 @@ int main(void)
         cmocka_unit_test(test_probes_find_who_is_away),
         cmocka_unit_test(test_probes_find_who_is_back),
         cmocka_unit_test(test_a_pool_as_a_fallback),
+        cmocka_unit_test(test_what_is_refused_here),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -329,6 +329,31 @@ def test_a_body_is_passed_on(front, upstream, model):
     assert answer == {**{k: v for k, v in message.items() if k != "id"}, "model": name}
 
 
+IMAGE = {"type": "image", "source": {"type": "url", "url": "https://example.org/a.png"}}
+PDF = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERg=="}}
+
+
+@pytest.mark.parametrize("more", [
+    {"tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 2}]},
+    {"tools": [{"type": "mcp_toolset", "mcp_server_name": "x"}], "mcp_servers": [{"type": "url", "url": "u", "name": "x"}]},
+    {"messages": [{"role": "user", "content": [IMAGE, PDF]}]},
+    {"container": "c"},
+], ids=["web search", "MCP", "image and PDF", "container"])
+def test_what_only_others_can_do(front, upstream, model, more):
+    upstream.play(lambda request: request.reply(
+        {"input_tokens": 5} if request.path.endswith("count_tokens") else {**START["message"], "stop_reason": "end_turn"}))
+    name = model("anthropic")
+    assert front.wire.post(body(name, **more)).status == 200
+    asked = {k: v for k, v in body(name, **more).items() if k != "max_tokens"}
+    assert front.wire.count(asked).json() == {"input_tokens": 5}
+    made, counted = upstream.requests
+    assert made.body == body("far", **more)
+    assert counted.body == {**asked, "model": "far"}
+    answer = front.wire.post(body(model(), **more))
+    assert answer.status == 400 and answer.json()["error"]["message"].startswith(tuple(more)), answer.body
+    assert len(upstream.requests) == 2
+
+
 @pytest.mark.parametrize("events", [
     [{"type": "content_block_delta", "index": 0, "delta": {}}],
     [START, START],

@@ -49,7 +49,7 @@ bool routes_decode(struct exchange *ex, bool count_tokens, struct err *err)
     if (!ex->request)
         return false;
     ex->backend = backends_find(ex->server->backends, ex->request->model, err);
-    return ex->backend != NULL;
+    return ex->backend && backend_takes(ex->backend, ex->request, err);
 }
 
 static void schedule_tick(struct exchange *ex)
