@@ -1,7 +1,7 @@
 /* request.h - the body of POST /v1/messages and /v1/messages/count_tokens, decoded and checked.
  *
- * request_decode knows every field of the contract. What this server can't do is noted in `refused`,
- * a 400 that names the field, for another server may be able to; what has no effect is accepted.
+ * request_decode knows every field of the contract. What this server can't do is noted in
+ * `refused`, a 400 that names the field: others may be able to. What has no effect is accepted.
  * Everything points into the exchange's arena or the body, both of which outlive the request.
  * Validation wording follows the contract: `path: text`, one violated rule per response, the first
  * found. */
@@ -124,8 +124,8 @@ struct thinking {
 
 struct message_request {
     struct str body;                            /* as it came, for who passes it on */
-    const struct err *refused;                  /* of who doesn't: the body holds more than what
-                                                 * follows here, which this names. NULL: it doesn't */
+    const struct err *refused;                  /* what who doesn't has to answer: the body holds
+                                                 * more than what follows here; NULL: it doesn't */
     struct str model;                           /* as the client wrote it */
     struct content_block *system;               /* without Claude Code's billing line */
     size_t system_n;

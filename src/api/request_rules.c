@@ -69,8 +69,8 @@ static bool check_block(struct decoder *decoder, size_t m, size_t b, const struc
         return false;
     if (block->kind->facts & HOSTED && decoder->options->strict)
         decode_refuse(decoder, NULL,
-                      "messages.%zu.content.%zu: `%s` blocks are not available on this server", m, b,
-                      block->kind->tag);
+                      "messages.%zu.content.%zu: `%s` blocks are not available on this server", m,
+                      b, block->kind->tag);
     if (block->cited && role == ROLE_USER && decoder->options->version == API_V26)
         return decode_fail(decoder, NULL,
                            "messages.%zu.content.%zu: `citations` must be empty on text in `user` "
@@ -139,8 +139,8 @@ static const struct raw_block *prefill_of(const struct raw_request *raw)
     return NULL;
 }
 
-/* An answer to go on with that breaks a rule; one that a hosted tool's doing ends is gone on with by
- * who has that tool, as it is. */
+/* An answer to go on with that breaks a rule; one that a hosted tool's doing ends is gone on with
+ * by who has that tool, as it is. */
 static bool fail_prefill(struct decoder *decoder, const struct raw_request *raw, const char *text)
 {
     const struct raw_message *messages = raw->messages.items;
@@ -272,8 +272,8 @@ static bool check_choice(struct decoder *decoder, const struct raw_request *raw,
         return decode_fail(decoder, NULL,
                            "tool_choice may only be specified while providing tools");
     if (choice->kind->facts == CHOICE_TOOL && is_search(raw, choice->name))
-        decode_refuse(decoder, NULL, "tool_choice.tool.name: the search for tools can't be forced on "
-                                     "this server");
+        decode_refuse(decoder, NULL, "tool_choice.tool.name: the search for tools can't be forced "
+                                     "on this server");
     return choice->kind->facts != CHOICE_TOOL || names_have(names, choice->name) ||
            decode_fail(decoder, NULL, "Tool '%.*s' not found in provided tools", STR_ARG(shown));
 }
@@ -390,8 +390,8 @@ static bool check_thinking(struct decoder *decoder, const struct raw_request *ra
                            "`max_tokens` must be greater than `thinking.budget_tokens`");
     if (prefill_of(raw) &&
         !fail_prefill(decoder, raw,
-                      "messages: an assistant message to continue (prefill) cannot be combined with "
-                      "thinking.type \"enabled\""))
+                      "messages: an assistant message to continue (prefill) cannot be combined "
+                      "with thinking.type \"enabled\""))
         return false;
     if (forces_tool(raw))
         return decode_fail(decoder, NULL,
@@ -443,8 +443,8 @@ bool request_check_options(struct decoder *decoder, const struct raw_request *ra
                            "output_format: cannot be set together with output_config.format");
     if (has_format(raw) && prefill_of(raw) &&
         !fail_prefill(decoder, raw,
-                      "output_config.format: cannot be combined with an assistant message to continue "
-                      "(prefill)"))
+                      "output_config.format: cannot be combined with an assistant message to "
+                      "continue (prefill)"))
         return false;
     return check_stop_sequences(decoder, raw) && check_tools(decoder, raw) &&
            check_thinking(decoder, raw) && check_nothing_wanted(decoder, raw);
@@ -464,8 +464,8 @@ static void refuse_block(struct decoder *decoder, const struct path *at,
                       block->kind->tag);
     const struct path there = path_key(at, STR("source"));
     if (source->kind && source->kind->facts & REFUSED)
-        decode_refuse(decoder, &there, "a document's source can be 'text' or 'content'; '%s' is not "
-                                       "supported by this server yet",
+        decode_refuse(decoder, &there, "a document's source can be 'text' or 'content'; '%s' is "
+                                       "not supported by this server yet",
                       source->kind->tag);
     const struct path list = path_key(source->kind ? &there : at, STR("content"));
     for (size_t i = 0; i < source->content.blocks.n; i++) {
@@ -480,8 +480,8 @@ static void refuse_tools(struct decoder *decoder, const struct raw_request *raw)
 
     for (size_t i = 0; i < raw->tools.n; i++)
         if (tools[i].kind && tools[i].kind->facts & SEES)
-            decode_refuse(decoder, NULL, "tools.%zu: tool type '%s' is not available on this server: "
-                                         "it needs a model that sees images",
+            decode_refuse(decoder, NULL, "tools.%zu: tool type '%s' is not available on this "
+                                         "server: it needs a model that sees images",
                           i, tools[i].kind->tag);
 }
 

@@ -27,7 +27,8 @@ static bool take_callers(struct decoder *decoder, const struct path *at, yyjson_
         return false;
     yyjson_arr_foreach(value, i, n, caller)
         direct |= yyjson_equals_str(caller, "direct");
-    return direct || decode_refuse(decoder, at, "only 'direct' callers are available on this server");
+    return direct ||
+           decode_refuse(decoder, at, "only 'direct' callers are available on this server");
 }
 
 #define SWITCHES                                                                                 \

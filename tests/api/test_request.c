@@ -784,9 +784,10 @@ static void test_refused_is_whole_all_the_same(void **state)
 {
     struct fixture *f = *state;
     const char *body =
-        "{" MODEL ",\"tools\":[{\"type\":\"web_search_20250305\",\"name\":\"web_search\",\"later\":[1]}],"
-        "\"tool_choice\":{\"type\":\"tool\",\"name\":\"web_search\"},\"container\":\"c\",\"messages\":"
-        "[{\"role\":\"user\",\"content\":[{\"type\":\"image\",\"source\":{\"type\":\"url\",\"url\":\"u\"}}]}]}";
+        "{" MODEL ",\"tools\":[{\"type\":\"web_search_20250305\",\"name\":\"web_search\",\"a\":[1]}],"
+        "\"tool_choice\":{\"type\":\"tool\",\"name\":\"web_search\"},\"container\":\"c\","
+        "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image\","
+        "\"source\":{\"type\":\"url\",\"url\":\"u\"}}]}]}";
     const struct message_request *r = decode_text(f, body);
 
     assert_non_null(r);
@@ -828,7 +829,8 @@ static void test_refused_is_an_answer_that_a_hosted_tool_ends(void **state)
         const struct message_request *r = decode(f);
         assert_true(i == 0 ? r && r->refused : !r);
         assert_string_equal(i == 0 ? r->refused->text : f->err.text,
-                            "messages: final assistant content cannot end with trailing whitespace");
+                            "messages: final assistant content cannot end with trailing "
+                            "whitespace");
     }
 }
 

@@ -609,8 +609,8 @@ static void test_what_is_refused_here(void **state)
     backend_pool_add(world.pool, "far", &far.backend, true);
     for (size_t i = 0; i < 3; i++) {
         assert_true(backend_takes(world.pool, request, &err));
-        assert_non_null(world.pool->ops->generate(world.pool, world.arena, request, on_event, &heard,
-                                                  &err));
+        assert_non_null(world.pool->ops->generate(world.pool, world.arena, request, on_event,
+                                                  &heard, &err));
     }
     assert_int_equal(far.asked, 3);
     assert_int_equal(world.players[0].asked, 0);
