@@ -18,6 +18,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections import OrderedDict
 from pathlib import Path
 
@@ -34,6 +35,14 @@ UNDECIDED_TOKENS = 8  # a character has no more; what is still none is not going
 CONTEXT_TOKENS = 4  # of the prompt, before the first token that is spelled
 
 
+class Unable(Exception):
+    """Why a model can't be run, in words for people: told as it is, without a traceback."""
+
+
+def reason(error):
+    return str(error) if isinstance(error, Unable) else f"{type(error).__name__}: {error}"
+
+
 class Tokens:
     """Text to tokens and back, by the model's own tokenizer."""
 
@@ -42,7 +51,7 @@ class Tokens:
 
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
-            raise ValueError("the tokenizer is not of the kind that tokenizer.json describes")
+            raise Unable("the tokenizer is not of the kind that tokenizer.json describes")
         self.whole = tokenizers.Tokenizer.from_str(backend.to_str())
         self.whole.no_truncation()
         self.whole.no_padding()
@@ -236,8 +245,13 @@ class Runner:
 
     def __init__(self, path, put, context=0, cache_bytes=0, batch=8):
         if not Path(path).is_dir():
-            raise ValueError(f"{path} is not a folder")
-        import mlx_lm
+            raise Unable(f"{path} is not a folder")
+        try:
+            import mlx_lm
+        except ModuleNotFoundError as error:
+            if error.name != "mlx_lm":
+                raise
+            raise Unable(f"{sys.executable} has no mlx-lm: install it there, or name a Python that has it") from None
         from mlx_lm.generate import BatchGenerator
         from mlx_lm.models.cache import LRUPromptCache, make_prompt_cache
 
@@ -245,7 +259,7 @@ class Runner:
         model, self.tokenizer, config = mlx_lm.load(path, return_config=True)
         self.tokens = Tokens(self.tokenizer)
         if not all(hasattr(cache, "merge") for cache in make_prompt_cache(model)):
-            raise ValueError(f"mlx-lm can't compute several answers of a {config.get('model_type')} model at once")
+            raise Unable(f"mlx-lm can't compute several answers of a {config.get('model_type')} model at once")
         config = {**config, **config.get("text_config", {})}
         trained = config.get("max_position_embeddings") or 1 << 20
         self.context = min(context or trained, trained)
@@ -396,12 +410,18 @@ def serve(a):
     threading.Thread(target=read_requests, args=(loaded, work, output), daemon=True).start()
     try:
         runner = Runner(a.model_path, output.put, a.context, a.cache_bytes, a.batch)
+        output.put(type="ready", protocol=PROTOCOL, context=runner.context, bos=runner.tokens.bos,
+                   eos=runner.tokens.eos, chat_template=runner.template() or "", mlx_lm=runner.version)
+        loaded.put(runner)
+        answer_all(runner, work, output)
     except Exception as error:
-        output.put(type="fatal", message=f"{type(error).__name__}: {error}")
-        raise
-    output.put(type="ready", protocol=PROTOCOL, context=runner.context, bos=runner.tokens.bos,
-               eos=runner.tokens.eos, chat_template=runner.template() or "", mlx_lm=runner.version)
-    loaded.put(runner)
+        output.put(type="fatal", message=reason(error))
+        if not isinstance(error, Unable):
+            traceback.print_exc()
+        os._exit(1)  # in the orderly way Python would wait for the thread that reads, and abort
+
+
+def answer_all(runner, work, output):
     while True:
         try:
             item = work.get(timeout=0 if runner.answers else BEAT_SECONDS)
@@ -452,7 +472,7 @@ def once(a):
         while runner.answers:
             runner.step()
     except Exception as error:
-        output.put(type="error", message=f"{type(error).__name__}: {error}")
+        output.put(type="error", message=reason(error))
         return 1
     return 1 if state.get("failed") else 0
 

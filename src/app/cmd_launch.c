@@ -15,7 +15,7 @@
 
 enum {
     VALUES_MAX = 1 << 18,               /* of JSON in a list of models */
-    CLAUDE_PROMPT_TOKENS = 17500,       /* its own, with all tools: measured, version 2.1.197 */
+    CLAUDE_PROMPT_TOKENS = 20000,       /* its own, with all tools: measured, version 2.1.197 */
     CLAUDE_OUTPUT_MAX = 32000,          /* its own limit for an answer; and of a small context, */
     CLAUDE_OUTPUT_SHARE = 4,            /* a quarter, or it would have no room for what it asks */
 };
@@ -215,6 +215,21 @@ static void tell_no_proxy(struct launch *launch)
 
 /* ---- the command ---- */
 
+/* Whether the arguments make Claude Code's prompt smaller than it usually is. */
+static bool is_small(const struct config_list *words)
+{
+    static const char *const flags[] = {"--bare", "--tools", "--system-prompt"};
+    for (size_t i = 1; i < words->n; i++) {
+        struct str rest = words->items[i], name = config_cut(&rest, '=');
+        for (size_t k = 0; k < sizeof(flags) / sizeof(flags[0]); k++) {
+            if (str_is(name, flags[k])) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 static bool prepare(struct launch *launch, const struct config *config, struct err *err)
 {
     if (!running_find(&launch->server, config, launch->arena, err) ||
@@ -226,7 +241,7 @@ static bool prepare(struct launch *launch, const struct config *config, struct e
     tell_no_proxy(launch);
     fprintf(stderr, "pensieve: claude with %s (%u tokens) on %s\n", launch->model, launch->context,
             launch->server.url);
-    if (launch->context && launch->context < CLAUDE_PROMPT_TOKENS) {
+    if (launch->context && launch->context < CLAUDE_PROMPT_TOKENS && !is_small(&config->args)) {
         fprintf(stderr, "pensieve: Claude Code's own prompt with all its tools takes about %d "
                 "tokens, more than this model has room for; --bare, or --tools and "
                 "--system-prompt, make it small\n", CLAUDE_PROMPT_TOKENS);

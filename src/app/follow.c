@@ -27,14 +27,22 @@ static void pass_on(int number, siginfo_t *info, void *context)
     }
 }
 
+static bool is_program(const char *path)
+{
+    struct stat info;
+    return access(path, X_OK) == 0 && stat(path, &info) == 0 && S_ISREG(info.st_mode);
+}
+
 const char *follow_find(struct arena *arena, const char *name)
 {
     const char *rest = getenv("PATH");
+    if (strchr(name, '/')) {
+        return is_program(name) ? name : NULL;
+    }
     while (rest && *rest) {
         size_t n = strcspn(rest, ":");
-        struct stat info;
         const char *path = arena_printf(arena, "%.*s/%s", n ? (int)n : 1, n ? rest : ".", name).s;
-        if (access(path, X_OK) == 0 && stat(path, &info) == 0 && S_ISREG(info.st_mode)) {
+        if (is_program(path)) {
             return path;
         }
         rest += n + (rest[n] == ':');
@@ -45,7 +53,7 @@ const char *follow_find(struct arena *arena, const char *name)
 bool follow_exec(const char *path, char *const *argv, struct err *err)
 {
     signal(SIGPIPE, SIG_DFL);           /* what is ignored stays so across exec */
-    execv(path, argv);
+    execvp(path, argv);                 /* also a script that names no interpreter, as a shell would */
     return err_set(err, ERR_IO, "%s: %s", path, strerror(errno));
 }
 

@@ -8,7 +8,8 @@
 #include "base/arena.h"
 #include "base/err.h"
 
-/* A program of the PATH, as a path that exec takes; NULL: there is none. */
+/* A program by its path, or by its name on the PATH, as a path that exec takes; NULL: there is
+ * none. */
 const char *follow_find(struct arena *arena, const char *name);
 /* Becomes the program. Returns only where that failed: ERR_IO. */
 bool follow_exec(const char *path, char *const *argv, struct err *err);

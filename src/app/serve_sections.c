@@ -1,8 +1,8 @@
-/* serve_sections.c - from a section [model NAME] to the backend that answers under that name: a native
- * model, an MLX bridge, or a pool of upstreams; with fallbacks, a chain that begins with it.
+/* serve_sections.c - from a section [model NAME] to the backend that answers under that name: a
+ * native model, an MLX bridge, or a pool of upstreams; with fallbacks, a chain that begins with it.
  *
- * A chain's later members are other models of the server, which may come after it in the file. So all
- * are made first, and linked when they are there. */
+ * A chain's later members are other models of the server, which may come after it in the file. So
+ * all are made first, and linked when they are there. */
 #include "app/serve_sections.h"
 
 #include "backend/mlx.h"
@@ -65,28 +65,36 @@ static struct model_card card_of(const struct config_model *model)
     };
 }
 
+struct backend *serve_upstream(uv_loop_t *loop, const struct config_upstream *upstream,
+                               const struct model_card *card, bool alone, struct err *err)
+{
+    const struct upstream_options wish = {
+        .card = *card,
+        .name = upstream->section.name,
+        .kind = strcmp(upstream->kind, "anthropic") == 0 ? UPSTREAM_ANTHROPIC : UPSTREAM_OPENAI,
+        .base_url = upstream->url,
+        .key = upstream->key,
+        .model = upstream->model,
+        .extra = upstream->extra,
+        .insecure = upstream->insecure,
+        .connect_ms = upstream->connect_ms,
+        .first_byte_ms = upstream->first_byte_ms,
+        .stall_ms = upstream->stall_ms,
+        .retries = alone ? (uint32_t)upstream->retries : 0,
+    };
+    return upstream_new(loop, &wish, err);
+}
+
 static bool add_upstream(struct serving *all, struct backend *pool,
                          const struct config_model *model, struct str name, struct err *err)
 {
+    const struct model_card card = card_of(model);
     struct config_upstream upstream;
     if (!config_upstream_of(all->config, all->arena, name, &upstream, err)) {
         return false;
     }
-    const struct upstream_options wish = {
-        .card = card_of(model),
-        .name = upstream.section.name,
-        .kind = strcmp(upstream.kind, "anthropic") == 0 ? UPSTREAM_ANTHROPIC : UPSTREAM_OPENAI,
-        .base_url = upstream.url,
-        .key = upstream.key,
-        .model = upstream.model,
-        .extra = upstream.extra,
-        .insecure = upstream.insecure,
-        .connect_ms = upstream.connect_ms,
-        .first_byte_ms = upstream.first_byte_ms,
-        .stall_ms = upstream.stall_ms,
-        .retries = model->upstreams.n > 1 ? 0 : (uint32_t)upstream.retries,
-    };
-    struct backend *backend = upstream_new(all->loop, &wish, err);
+    struct backend *backend =
+        serve_upstream(all->loop, &upstream, &card, model->upstreams.n == 1, err);
     if (!backend) {
         return err_prefix(err, "upstream %.60s", upstream.section.name);
     }

@@ -40,6 +40,11 @@ struct backend *serve_now(struct serving *all, const struct native_wish *wish,
                           struct engine **engine, struct err *err);
 struct backend *serve_later(struct serving *all, const struct native_wish *wish, struct err *err);
 
+/* An upstream for the model of this card. alone: nobody else could be asked instead, so it is asked
+ * again. ERR_USAGE: its section makes no sense. */
+struct backend *serve_upstream(uv_loop_t *loop, const struct config_upstream *upstream,
+                               const struct model_card *card, bool alone, struct err *err);
+
 /* Adds them all, in the file's order. out: not NULL: the first of them is the default model. */
 bool serve_sections(struct serving *all, struct serve_default *out, struct err *err);
 /* Their aliases and fallbacks, once all models are there. */

@@ -106,6 +106,18 @@ def run(*words, env=None):
                           timeout=30, check=False)
 
 
+def test_check_looks_for_mlx_lm(config, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    python = tmp_path / "python"
+    path = config(f"[model m]\nbackend = mlx\npath = {tmp_path}\npython = {python}\n")
+    out = run("check", "--config", path)
+    assert out.returncode == 2 and f"python: there is no program {python}" in out.stdout
+    for status, words in ((1, f"python: {python} has no mlx-lm"), (0, "mlx: right")):
+        python.write_text(f"exit {status}")     # no interpreter's line: as a shell has it
+        python.chmod(0o755)
+        assert words in run("check", "--config", path).stdout
+
+
 def test_list_and_check_say_what_the_file_means(config):
     text = (f"[model near]\npath = {TINY}\nfallback = far\n[model far]\nbackend = upstream\nupstream = gpu\n"
             "[upstream gpu]\nurl = https://gpu.example\nkey-env = GPU_KEY\n")
@@ -118,6 +130,9 @@ def test_list_and_check_say_what_the_file_means(config):
     assert out.returncode == 0 and "never-shown" not in out.stdout + out.stderr, out
     out = run("check", "--config", path)
     assert out.returncode == 2 and "[upstream gpu]: key-env: the environment has no GPU_KEY" in out.stderr
+    path = config(text.replace("https:", "http:"))
+    out = run("check", "--config", path, env={"GPU_KEY": "x"})
+    assert out.returncode == 2 and "[upstream gpu]: http://gpu.example, openai: without TLS" in out.stdout
     path = config(text.replace("fallback = far", "fallback = nobody"))
     out = run("check", "--config", path, env={"GPU_KEY": "x"})
     assert out.returncode == 2 and "line 1: [model near]: native: fallback: this server has no model nobody" in out.stdout

@@ -95,7 +95,7 @@ def test_an_answer_is_what_mlx_lm_says_alone(served):
 def test_the_command_says_what_fails(config):
     alone = subprocess.run([PYTHON, BRIDGE, "--model-path", "/nonexistent", "--prompt", "x"], capture_output=True, text=True, timeout=60)
     assert alone.returncode == 1
-    assert json.loads(alone.stdout) == {"type": "error", "message": "ValueError: /nonexistent is not a folder"}
+    assert json.loads(alone.stdout) == {"type": "error", "message": "/nonexistent is not a folder"}
 
 
 SPELL = """

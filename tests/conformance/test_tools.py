@@ -54,7 +54,7 @@ def is_call(block, names=INPUTS):
 def test_any_streams_valid_calls(client):
     """At temperature 1: every one of them, with ids of their own."""
     ids = []
-    for _ in range(3):
+    for _ in range(2):
         partial = {}
         with client.messages.stream(
             model=MODEL, max_tokens=120, messages=ASK, tools=TOOLS, tool_choice={"type": "any"},
