@@ -3,10 +3,10 @@
  *   streams serve PORT GAP_US TOKENS
  *   streams ask PORT PATH BODY-FILE STREAMS TOKENS GAP_US
  *
- * Each token's text is the time at which it was written ("~" and 16 hexadecimal digits, nanoseconds of
- * the monotonic clock, which all processes of a machine share). A client finds them in whatever the
- * proxy made of the stream, so it reads every API alike and costs little. `ask` begins its streams
- * spread over one gap, and prints one line of JSON: how late the tokens came. */
+ * Each token's text is the time at which it was written ("~" and 16 hexadecimal digits, nanoseconds
+ * of the monotonic clock, which all processes of a machine share). A client finds them in whatever
+ * the proxy made of the stream, so it reads every API alike and costs little. `ask` begins its
+ * streams spread over one gap, and prints one line of JSON: how late the tokens came. */
 #include <inttypes.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -19,7 +19,9 @@
 
 enum { STAMP_BYTES = 17, INPUT_BYTES = 64 << 10, SECONDS_MAX = 120 };
 
-#define CHUNK "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"scripted\",\"choices\":"
+#define CHUNK \
+    "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1," \
+    "\"model\":\"scripted\",\"choices\":"
 
 static uv_loop_t loop;
 static uint64_t gap_us;
@@ -109,7 +111,8 @@ static void begin_answer(struct answer *answer, bool stream)
                                "transfer-encoding: chunked\r\n\r\n";
     static const char list[] = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
                                "content-length: 61\r\n\r\n"
-                               "{\"object\":\"list\",\"data\":[{\"id\":\"scripted\",\"object\":\"model\"}]}";
+                               "{\"object\":\"list\",\"data\":"
+                               "[{\"id\":\"scripted\",\"object\":\"model\"}]}";
 
     if (!stream) {                      /* a probe */
         send_text((uv_stream_t *)&answer->tcp, list, sizeof list - 1);
@@ -294,7 +297,8 @@ static void on_start(uv_timer_t *timer)
         struct reader *reader = &readers[begun];
         uv_tcp_init(&loop, &reader->tcp);
         reader->tcp.data = reader->connect.data = reader;
-        uv_tcp_connect(&reader->connect, &reader->tcp, (const struct sockaddr *)&target, on_connect);
+        uv_tcp_connect(&reader->connect, &reader->tcp, (const struct sockaddr *)&target,
+                       on_connect);
     }
     if (begun == streams)
         uv_close((uv_handle_t *)timer, NULL);
@@ -370,7 +374,7 @@ int main(int argc, char **argv)
         return serve(argv + 2);
     if (argc == 8 && strcmp(argv[1], "ask") == 0)
         return ask(argv + 2);
-    fputs("usage: streams serve PORT GAP_US TOKENS | ask PORT PATH BODY-FILE STREAMS TOKENS GAP_US\n",
-          stderr);
+    fputs("usage: streams serve PORT GAP_US TOKENS | "
+          "ask PORT PATH BODY-FILE STREAMS TOKENS GAP_US\n", stderr);
     return 2;
 }

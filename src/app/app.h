@@ -19,7 +19,7 @@ enum { APP_INPUT_BYTES_MAX = 64 << 20 };        /* a text or request given to to
 struct command {
     const char *name;
     unsigned bits;              /* of whose options it takes */
-    size_t args_max;            /* plain words it takes; SIZE_MAX: the first, and all that follows it */
+    size_t args_max;            /* plain words it takes; SIZE_MAX: one, and all that follows it */
     const char *usage;          /* "check [options] MODEL" */
     const char *summary;        /* one line */
     const char *details;        /* a few lines for its own --help */
@@ -56,7 +56,7 @@ struct engine *app_engine_only(const struct config *config, struct arena *arena,
 struct engine *app_engine_open(const struct config *config, const char *path, uint32_t context,
                                struct err *err);
 uint32_t app_threads(const struct config *config);      /* 0 turned into this machine's number */
-/* The configured host and this port as a URL; a host that means "all" is reached through loopback. */
+/* The configured host and this port as a URL; one that means "all" is reached through loopback. */
 struct str app_url(const struct config *config, struct arena *arena, uint16_t port);
 const char *app_size_text(struct arena *arena, uint64_t bytes);         /* "93.8 MiB" */
 

@@ -1,8 +1,9 @@
-/* cmd_list.c - the models in the models folder: what each is, and whether it will run; and those that
- * have a section of the configuration file: who answers for them.
+/* cmd_list.c - the models in the models folder: what each is, and whether it will run; and those
+ * that have a section of the configuration file: who answers for them.
  *
- * Each of the folder is opened and its weights are bound, which reads its description and no more: what is wrong
- * is found out as serve would, at a cost of milliseconds. A broken one is a row like the others. */
+ * Each of the folder is opened and its weights are bound, which reads its description and no more:
+ * what is wrong is found out as serve would, at a cost of milliseconds. A broken one is a row like
+ * the others. */
 #include "app/app.h"
 
 #include <inttypes.h>

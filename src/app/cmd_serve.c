@@ -91,7 +91,7 @@ static struct str main_type(struct str types)
     return (struct str){types.s, space ? (size_t)(space - types.s) : types.n};
 }
 
-/* What answers where nobody asks for another: "NAME TYPE, N tokens, ...", or who it is passed to. */
+/* What answers where nobody asks for another: "NAME TYPE, N tokens, ...", or who gets it. */
 static struct str default_text(const struct config *config, struct arena *arena,
                                const struct serve_default *model)
 {

@@ -138,7 +138,7 @@ struct option {
                                          * only value */
     uint64_t min, max;                  /* numbers, bytes, milliseconds */
     const char *metavar;                /* "PATH"; a choice: "debug|info|warn" */
-    const char *section;                /* heading in --help and the docs, on a section's first row */
+    const char *section;                /* heading in --help and the docs, on its first row */
     const char *help;                   /* one line */
 };
 
@@ -147,14 +147,14 @@ extern const size_t options_n;
 
 /* Reads the defaults, the file, the environment and the flags of one command, in that order of
  * rising rank. commands: the bits of whose options it takes; with FOR_LAUNCH all that follows its
- * first plain word is plain words too. argv: what follows the command's name. envp: "NAME=value" strings. ERR_USAGE. All
- * strings live in the arena. */
+ * first plain word is plain words too. argv: what follows the command's name. envp: "NAME=value"
+ * strings. ERR_USAGE. All strings live in the arena. */
 bool config_load(struct config *config, struct arena *arena, unsigned commands,
                  char *const *argv, size_t argc, char *const *envp, struct err *err);
 
 /* Reads one value into its field. A list grows by it. fields: a struct config, or what a section
- * fills. where: "--port", "PENSIEVE_PORT", "pensieve.conf line 3: port"; an error begins with it. The
- * value of a key is never repeated. */
+ * fills. where: "--port", "PENSIEVE_PORT", "pensieve.conf line 3: port"; an error begins with it.
+ * The value of a key is never repeated. */
 bool option_set(void *fields, struct arena *arena, const struct option *option, struct str value,
                 const char *where, struct err *err);
 void option_clear(struct config *config, const struct option *option);     /* a list, before a
@@ -166,6 +166,7 @@ const struct option *option_nearest(const struct option *rows, size_t n, struct 
 /* Says so, with the nearest of the rows. */
 bool option_unknown(const struct option *rows, size_t n, struct str name, const char *before,
                     struct err *err);
+
 /* A kind of section. */
 struct section_kind {
     const char *name;                   /* "model" */

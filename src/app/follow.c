@@ -53,7 +53,7 @@ const char *follow_find(struct arena *arena, const char *name)
 bool follow_exec(const char *path, char *const *argv, struct err *err)
 {
     signal(SIGPIPE, SIG_DFL);           /* what is ignored stays so across exec */
-    execvp(path, argv);                 /* also a script that names no interpreter, as a shell would */
+    execvp(path, argv);                 /* a script that names no interpreter, too: as a shell */
     return err_set(err, ERR_IO, "%s: %s", path, strerror(errno));
 }
 

@@ -121,7 +121,8 @@ void help_options_markdown(FILE *out)
 {
     struct arena *arena = arena_new(1 << 14);
     fputs("# Options\n\n"
-          "Made from the option rows (`src/app/options.c`, `sections.c`) by `make docs`; do not edit.\n\n"
+          "Made from the option rows (`src/app/options.c`, `sections.c`) by `make docs`; do not "
+          "edit.\n\n"
           "A flag beats the environment, the environment beats the file, the file beats the "
           "default. In the file\n(`--config PATH`, else `$XDG_CONFIG_HOME/pensieve/pensieve.conf`, "
           "else `~/.config/pensieve/pensieve.conf`)\na line is `name = value` or a `#` comment; a "

@@ -1,8 +1,8 @@
 /* sections.c - the sections of the configuration file: their rows, and what their lines can't say
  * alone. To add an option of a model or an upstream: its field in config.h, and its row here.
  *
- * Sections name each other. The hard thing is that a person reads one line and we know the whole: so
- * each name is checked when all are there, and told by the place where its section begins. */
+ * Sections name each other. The hard thing is that a person reads one line and we know the whole:
+ * so each name is checked when all are there, and told by the place where its section begins. */
 #include "app/config.h"
 
 #include <errno.h>
@@ -31,7 +31,8 @@ static const struct option model_rows[] = {
     {.name = "alias", .type = OPTION_LIST, .offset = OF_MODEL(aliases), .fallback = "",
      .metavar = "NAME", .help = "another name for it; with * many: claude-haiku-*"},
     {.name = "display-name", .type = OPTION_TEXT, .offset = OF_MODEL(display_name), .fallback = "",
-     .metavar = "TEXT", .help = "its name for people (default: the model's own, else the section's)"},
+     .metavar = "TEXT",
+     .help = "its name for people (default: the model's own, else the section's)"},
     {.name = "context", .type = OPTION_NUMBER, .offset = OF_MODEL(context), .fallback = "0",
      .min = 0, .max = 1 << 24, .metavar = "TOKENS",
      .help = "tokens a conversation may hold; 0: --context, or the model's own; upstream: 200000"},
@@ -81,8 +82,8 @@ static const struct option upstream_rows[] = {
 const struct section_kind section_kinds[] = {
     {.name = "model", ROWS(model_rows), .size = sizeof(struct config_model),
      .offset = offsetof(struct config, model_sections),
-     .help = "A model of the server under the name NAME, and who answers for it. Where no --model is "
-             "given, the\nfirst section is the default model."},
+     .help = "A model of the server under the name NAME, and who answers for it. Where no --model "
+             "is given, the\nfirst section is the default model."},
     {.name = "upstream", ROWS(upstream_rows), .size = sizeof(struct config_upstream),
      .offset = offsetof(struct config, upstream_sections),
      .help = "A server that speaks the Anthropic or the OpenAI API: vLLM, SGLang, llama-server, "
@@ -170,9 +171,9 @@ bool section_open(struct config *config, struct arena *arena, struct str line, c
     }
     name = config_trim(name);
     if (!is_name(name)) {
-        return err_set(err, ERR_USAGE, "%s: [%s NAME]: a name is 1 to %d letters, digits and signs, "
-                       "without spaces, commas, quotes, stars and brackets", where, found->name,
-                       CONFIG_NAME_BYTES_MAX);
+        return err_set(err, ERR_USAGE, "%s: [%s NAME]: a name is 1 to %d letters, digits and "
+                       "signs, without spaces, commas, quotes, stars and brackets", where,
+                       found->name, CONFIG_NAME_BYTES_MAX);
     }
     struct config_sections *all = sections_of(config, found);
     if (section_find(all, name)) {
@@ -294,8 +295,8 @@ static bool model_settle(const struct config *config, const struct config_model 
                        "[upstream NAME] section, or a URL", where);
     }
     if (!far && model->upstreams.n > 0) {
-        return err_set(err, ERR_USAGE, "%s: upstream has no meaning with backend = %s; did you mean "
-                       "backend = upstream, or a fallback?", where, model->backend);
+        return err_set(err, ERR_USAGE, "%s: upstream has no meaning with backend = %s; did you "
+                       "mean backend = upstream, or a fallback?", where, model->backend);
     }
     if (far && model->path[0]) {
         return err_set(err, ERR_USAGE, "%s: path has no meaning with backend = upstream", where);

@@ -1,5 +1,6 @@
-/* serve_models.c - the models a server has: the default one, those that were named, those that have a
- * section of the file, and all that lie in the models folder, each under its name, and the aliases.
+/* serve_models.c - the models a server has: the default one, those that were named, those that have
+ * a section of the file, and all that lie in the models folder, each under its name, and the
+ * aliases.
  *
  * Only the default model is opened for good. Of the others no more is read than what /v1/models
  * says of them; they are opened when somebody asks for one. */
@@ -89,8 +90,8 @@ static struct backend *make_native(struct serving *all, struct served *served,
     return native_new(all->loop, all->memory, &native, err);
 }
 
-/* What the engine will make of --kv-memory and a wish for a context: as the model was trained at most,
- * and no longer than the memory holds. */
+/* What the engine will make of --kv-memory and a wish for a context: as the model was trained at
+ * most, and no longer than the memory holds. */
 static uint64_t kv_bytes(const struct config *config, uint32_t wanted, uint64_t token,
                          uint32_t trained)
 {

@@ -34,8 +34,8 @@ struct native_wish {
     uint32_t context;                   /* 0: as the model and the memory have it */
 };
 
-/* The backend of a native model whose engine is opened now, and stays; or when somebody asks for it.
- * NULL: err says why. ERR_USAGE: the same path is served already. */
+/* The backend of a native model whose engine is opened now, and stays; or when somebody asks for
+ * it. NULL: err says why. ERR_USAGE: the same path is served already. */
 struct backend *serve_now(struct serving *all, const struct native_wish *wish,
                           struct engine **engine, struct err *err);
 struct backend *serve_later(struct serving *all, const struct native_wish *wish, struct err *err);

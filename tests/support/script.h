@@ -6,7 +6,7 @@
  *
  * A request gets the first turn whose conditions it meets and that is not used up.
  *   conditions: agent, format, tools (true, false): it has the sub-agent's header, a format, tools;
- *               results: so many tool results in its messages; says: its last message holds this text
+ *               results: so many tool results in its messages; says: what its last message holds
  *   times:      how often it may be given; 0: without end; left out: once
  *   text:       as the model writes it: <think>...</think>, <tool_call>{...}</tool_call>
  *   cut:        true: the tokens ran out at its end

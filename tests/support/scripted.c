@@ -3,9 +3,9 @@
  *     scripted SCRIPT.json [CONTEXT]
  *
  * A model small enough for tests can't plan, so that what an agent does with its calls, and what it
- * sends back, would never be seen. Here all is real but the model: decoding and checking of requests,
- * the parser that makes blocks of what a model writes, the writer of answers. What the model writes
- * comes from the script (script.h), a few characters at a time.
+ * sends back, would never be seen. Here all is real but the model: decoding and checking of
+ * requests, the parser that makes blocks of what a model writes, the writer of answers. What the
+ * model writes comes from the script (script.h), a few characters at a time.
  *
  * Standard output: "... ready on URL", then a line of JSON for each request. */
 #include <errno.h>
@@ -28,7 +28,7 @@
 
 #define MODEL "scripted-model"
 #define KEY "pensieve-local-token"
-#define TEMPLATE "<tool_call> <think></think>"  /* as of Hermes and Qwen: what a dialect is known by */
+#define TEMPLATE "<tool_call> <think></think>"  /* Hermes and Qwen: what a dialect is known by */
 
 enum { PIECE_BYTES = 7, SCRIPT_BYTES_MAX = 1 << 20, CONTEXT = 200000, BYTES_A_TOKEN = 4 };
 
@@ -107,7 +107,8 @@ static void finish(struct generation *generation)
     telling_end(telling);
     end(generation, &(struct gen_event){
         .type = GEN_DONE,
-        .stop_reason = turn->cut ? STOP_MAX_TOKENS : telling->called ? STOP_TOOL_USE : STOP_END_TURN,
+        .stop_reason = turn->cut ? STOP_MAX_TOKENS
+                                 : telling->called ? STOP_TOOL_USE : STOP_END_TURN,
         .usage = {.input_tokens = generation->input_tokens,
                   .output_tokens = tokens_of(turn->text)},
     });
