@@ -105,11 +105,16 @@ static void tell_input(struct openai_stream *stream, struct openai_call *call)
     call->told = call->input.n;
 }
 
+/* Asked at each piece of a call behind which another one waits: what does not end like one is not
+ * read. */
 static bool is_object(struct openai_stream *stream, struct str text)
 {
     yyjson_val *root;
 
-    return json_parse(stream->scratch, text, &root, NULL) && yyjson_is_obj(root);
+    while (text.n && strchr(" \t\r\n", text.s[text.n - 1]))
+        text.n--;
+    return text.n && text.s[text.n - 1] == '}' &&
+           json_parse(stream->scratch, text, &root, NULL) && yyjson_is_obj(root);
 }
 
 /* The live call gets what it lacks to be JSON. */
@@ -159,14 +164,23 @@ static bool go_on(struct openai_stream *stream, bool all, struct err *err)
     }
 }
 
+/* Some servers' calls are all number 0: a piece with a name and another id, behind a whole input, is
+ * another call's. */
+static bool is_anothers(struct openai_stream *stream, const struct openai_call *call, struct str id,
+                        struct str name)
+{
+    return id.n && name.n && call->id.n && !str_equal(call->id, id) &&
+           is_object(stream, buf_view(&call->input));
+}
+
 static struct openai_call *find_call(struct openai_stream *stream, int64_t index, struct str id,
                                      struct str name)
 {
     struct openai_call *last = stream->calls_n ? &stream->calls[stream->calls_n - 1] : NULL;
 
-    for (size_t i = 0; i < stream->calls_n && index >= 0; i++)
+    for (size_t i = stream->calls_n; i-- > 0 && index >= 0;)
         if (stream->calls[i].index == index)
-            return &stream->calls[i];
+            return is_anothers(stream, &stream->calls[i], id, name) ? NULL : &stream->calls[i];
     if (index >= 0)
         return NULL;
     for (size_t i = 0; i < stream->calls_n && id.n; i++)
@@ -191,13 +205,10 @@ static struct openai_call *add_call(struct openai_stream *stream, int64_t index,
     return call;
 }
 
-static bool take_call(struct openai_stream *stream, yyjson_val *piece, struct err *err)
+static bool take_call(struct openai_stream *stream, int64_t index, struct str id,
+                      yyjson_val *function, struct err *err)
 {
-    yyjson_val *function = yyjson_obj_get(piece, "function");
-    yyjson_val *number = yyjson_obj_get(piece, "index");
     yyjson_val *arguments = yyjson_obj_get(function, "arguments");
-    const int64_t index = yyjson_is_int(number) ? yyjson_get_sint(number) : -1;
-    const struct str id = json_str(yyjson_obj_get(piece, "id"));
     const struct str name = json_str(yyjson_obj_get(function, "name"));
 
     if (id.n > OPENAI_ID_BYTES_MAX || name.n > OPENAI_ID_BYTES_MAX)
@@ -219,7 +230,27 @@ static bool take_call(struct openai_stream *stream, yyjson_val *piece, struct er
     } else {
         buf_str(&call->input, json_str(arguments));
     }
+    if (call->input.overflow)
+        return err_set(err, ERR_OVERLOADED, "no memory for a call");
     return go_on(stream, false, err);
+}
+
+/* Older servers write the one call that they can make as a function_call, newer ones both. */
+static bool take_calls(struct openai_stream *stream, yyjson_val *delta, struct err *err)
+{
+    yyjson_val *calls = yyjson_obj_get(delta, "tool_calls"), *call;
+    yyjson_val *only = yyjson_obj_get(delta, "function_call");
+    size_t i, n;
+
+    yyjson_arr_foreach(calls, i, n, call) {
+        yyjson_val *number = yyjson_obj_get(call, "index");
+        const int64_t index = yyjson_is_int(number) ? yyjson_get_sint(number) : -1;
+        if (!take_call(stream, index, json_str(yyjson_obj_get(call, "id")),
+                       yyjson_obj_get(call, "function"), err))
+            return false;
+    }
+    return yyjson_arr_size(calls) || !yyjson_is_obj(only) ||
+           take_call(stream, 0, (struct str){0}, only, err);
 }
 
 /* ---- the end of it ---- */
@@ -263,6 +294,7 @@ static void take_finish(struct openai_stream *stream, yyjson_val *choice, yyjson
     if (reason.n == 0)
         return;
     stream->finished = true;
+    stream->promised = str_is(reason, "tool_calls") || str_is(reason, "function_call");
     stream->stop_reason = str_is(reason, "length") ? STOP_MAX_TOKENS : STOP_END_TURN;
     for (size_t i = 0; i < 3 && str_is(reason, "stop"); i++) {
         take_stop_sequence(stream, json_str(yyjson_obj_get(choice, matched[i])));
@@ -274,21 +306,14 @@ static void take_finish(struct openai_stream *stream, yyjson_val *choice, yyjson
 
 static bool take_delta(struct openai_stream *stream, yyjson_val *delta, struct err *err)
 {
-    yyjson_val *calls = yyjson_obj_get(delta, "tool_calls"), *call;
     struct str thought = json_str(yyjson_obj_get(delta, "reasoning_content"));
-    size_t i, n;
 
     if (thought.n == 0)
         thought = json_str(yyjson_obj_get(delta, "reasoning"));
     if (stream->request->thinking.kind != THINKING_OFF && !take_words(stream, true, thought, err))
         return false;
-    if (!take_words(stream, false, json_str(yyjson_obj_get(delta, "content")), err))
-        return false;
-    yyjson_arr_foreach(calls, i, n, call) {
-        if (!take_call(stream, call, err))
-            return false;
-    }
-    return true;
+    return take_words(stream, false, json_str(yyjson_obj_get(delta, "content")), err) &&
+           take_calls(stream, delta, err);
 }
 
 static void start(struct openai_stream *stream)
@@ -328,11 +353,21 @@ bool openai_stream_chunk(struct openai_stream *stream, struct str data, struct e
     return true;
 }
 
+/* An answer that is no answer is an error, so that somebody else may be asked. */
+static bool check_promise(const struct openai_stream *stream, struct err *err)
+{
+    for (size_t i = 0; i < stream->calls_n; i++)
+        if (stream->calls[i].stage == CALL_WAITING && stream->stop_reason != STOP_MAX_TOKENS)
+            return err_set(err, ERR_FORMAT, "a call of its answer has no name");
+    return !stream->promised || stream->told.n ||
+           err_set(err, ERR_FORMAT, "its answer ends with a call, and there is none in it");
+}
+
 bool openai_stream_end(struct openai_stream *stream, struct gen_event *done, struct err *err)
 {
     if (!stream->started || (!stream->over && !stream->finished))
         return err_set(err, ERR_IO, "it broke off in the middle of its answer");
-    if (!go_on(stream, true, err))
+    if (!go_on(stream, true, err) || !check_promise(stream, err))
         return false;
     close_words(stream);
     if (stream->told.called && stream->stop_reason == STOP_END_TURN)

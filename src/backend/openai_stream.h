@@ -26,6 +26,7 @@ struct openai_stream {
     bool started;
     bool over;                          /* [DONE] has come */
     bool finished;                      /* ... a finish_reason has */
+    bool promised;                      /* ... and it was that of a call */
     enum stop_reason stop_reason;
     struct str stop_sequence;
     struct usage usage;
@@ -35,7 +36,7 @@ void openai_stream_release(struct openai_stream *stream);
 /* One event's data. false: ERR_FORMAT, it is not what a chunk should be; or the error that it tells. */
 bool openai_stream_chunk(struct openai_stream *stream, struct str data, struct err *err);
 /* The body has ended: closes what is open and says what GEN_DONE is to say. false: ERR_IO, in the
- * middle of the answer; or ERR_FORMAT, a call's input is no JSON. */
+ * middle of the answer; or ERR_FORMAT, a call's input is no JSON, it has no name, or is not there. */
 bool openai_stream_end(struct openai_stream *stream, struct gen_event *done, struct err *err);
 
 #endif

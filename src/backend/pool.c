@@ -541,11 +541,17 @@ static uint32_t sooner(uint32_t a, uint32_t b)
     return a == 0 || (b && b < a) ? b : a;
 }
 
+/* Upstreams have no limit that is known. */
+static uint32_t added(uint32_t a, uint32_t b)
+{
+    return b < UINT32_MAX - a ? a + b : UINT32_MAX;
+}
+
 static void sum(struct backend_status *all, const struct backend_status *one)
 {
     all->queued += one->queued;
     all->running += one->running;
-    all->sequences_max += one->sequences_max;
+    all->sequences_max = added(all->sequences_max, one->sequences_max);
     all->queue_max += one->queue_max;
     all->memory_bytes += one->memory_bytes;
     all->prompt_tokens += one->prompt_tokens;

@@ -14,7 +14,7 @@
 
 enum {
     RETRY_FIRST_MS = 250,               /* before the first retry; then twice as long each time */
-    RETRY_WAIT_MS_MAX = 4000,           /* if it asks for more, somebody else may be faster */
+    RETRY_WAIT_MS_MAX = 4000,           /* for more that it asks, somebody else may be faster */
     SCRATCH_BYTES = 4096,
 };
 
@@ -70,7 +70,8 @@ static bool answer_retry(struct generation *generation, const struct err *error,
                          const struct http_answer *answer)
 {
     const struct upstream *upstream = generation->upstream;
-    const uint64_t most = (uint64_t)RETRY_FIRST_MS << generation->failures;
+    const uint64_t doubled = (uint64_t)RETRY_FIRST_MS << generation->failures;
+    const uint64_t most = doubled < RETRY_WAIT_MS_MAX ? doubled : RETRY_WAIT_MS_MAX;
     const uint64_t wait = most / 2 + random_u64() % (most / 2 + 1);
     const uint64_t asked = answer->retry_after_s * 1000ull;
     char shown[300];
@@ -91,7 +92,8 @@ static bool answer_judge(struct generation *generation, const struct http_answer
                          struct gen_event *done, struct err *err)
 {
     if (answer->status < 200 || answer->status > 299)
-        return upstream_error_status(generation->scratch, buf_view(&generation->text),
+        return upstream_error_status(generation->scratch,
+                                     upstream_said(generation->upstream, &generation->text),
                                      answer->status, err);
     return generation->upstream->api->end(generation, done, err);
 }

@@ -95,11 +95,28 @@ static const struct {
     {CALLS("{\"index\":0,\"id\":\"x\",\"function\":{\"name\":\"f\",\"arguments\":\"{\"}}")
      CALLS("{\"index\":0,\"id\":\"x\",\"function\":{\"name\":\"f\",\"arguments\":\"}\"}}") END("tool_calls") DONE,
      "start 0:call(f)<{}> tool_use"},
+    /* as the only call that there can be; both ways at once */
+    {C("{\"function_call\":{\"name\":\"f\",\"arguments\":\"{\"}}") C("{\"function_call\":{\"name\":\"f\",\"arguments\":\"}\"}}")
+     END("function_call") DONE, "start 0:call(f)<{}> tool_use"},
+    {C("{\"function_call\":{\"name\":\"f\",\"arguments\":\"{}\"},"
+       "\"tool_calls\":[{\"index\":0,\"id\":\"x\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]}")
+     END("tool_calls") DONE, "start 0:call(f)<{}> tool_use"},
+    /* all of them numbered 0; an id that is another in each piece */
+    {CALLS("{\"index\":0,\"id\":\"x\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}")
+     CALLS("{\"index\":0,\"id\":\"y\",\"function\":{\"name\":\"f\",\"arguments\":\"{\"}}")
+     CALLS("{\"index\":0,\"id\":\"z\",\"function\":{\"name\":\"f\",\"arguments\":\"}\"}}") END("tool_calls") DONE,
+     "start 0:call(f)<{}> 1:call(f)<{}> tool_use"},
+    /* the end before the call */
+    {END("tool_calls") CALLS("{\"index\":0,\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}") DONE,
+     "start 0:call(f)<{}> tool_use"},
     /* cut off in the middle of a call: closed, as ours are */
     {CALLS("{\"index\":0,\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":\\\"b\"}}") END("length") DONE,
      "start 0:call(f)<{\"a\":\"b\"}> max_tokens"},
     {ROLE ": a comment\n\n" END("stop") DONE, "start end_turn"},
     /* what is wrong */
+    {ROLE END("tool_calls") DONE, "start !its answer ends with a call, and there is none in it"},
+    {CALLS("{\"index\":0,\"id\":\"x\",\"function\":{\"arguments\":\"{}\"}}") END("tool_calls") DONE,
+     "start !a call of its answer has no name"},
     {ROLE TEXT("a"), "start 0:text()<a !it broke off in the middle of its answer"},
     {"", "!it broke off in the middle of its answer"},
     {ROLE "data: {\n\n", "start !a chunk of its answer is no JSON object"},

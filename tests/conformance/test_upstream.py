@@ -232,7 +232,7 @@ def in_stream(text):
 @pytest.mark.parametrize("play, status, word", [
     (refuses(429, "slow", retry_after="30"), 429, "slow"),
     (refuses(503, "full", retry_after="30"), 529, "full"),
-    (refuses(401, "bad key"), 500, "bad key"),
+    (refuses(401, f"bad key {KEY}!"), 500, f"bad key {'*' * len(KEY)}!"),
     (refuses(404, "no such model"), 500, "no such model"),
     (refuses(400, "bad request"), 400, "bad request"),
     (refuses(400, "This model's maximum context length is 10 tokens. However, you requested 30 tokens (20 in the messages, "
