@@ -4,8 +4,7 @@
  * those of the client's own lists, before anything is merged or dropped. */
 #include "api/request_parts.h"
 
-#include <stdlib.h>
-
+#include "base/names.h"
 #include "base/utf8.h"
 
 enum { NAME_SHOWN_BYTES = 64 };
@@ -220,17 +219,6 @@ bool request_check_cache(struct decoder *decoder, const struct raw_request *raw)
 
 /* ---- tools, thinking, output ---- */
 
-static int compare_names(const void *a, const void *b)
-{
-    return str_compare(*(const struct str *)a, *(const struct str *)b);
-}
-
-/* The tools' names, sorted. A toolset has none. */
-struct names {
-    struct str *names;
-    size_t n;
-};
-
 /* Whether it is the server's own, which the model doesn't call. */
 static bool is_search(const struct raw_request *raw, struct str name)
 {
@@ -242,22 +230,17 @@ static bool is_search(const struct raw_request *raw, struct str name)
     return false;
 }
 
-static struct names names_sort(struct arena *arena, const struct raw_request *raw)
+/* A toolset has no name. */
+static struct names names_of(struct arena *arena, const struct raw_request *raw)
 {
     const struct raw_tool *tools = raw->tools.items;
-    struct names sorted = {.names = arena_array(arena, raw->tools.n, sizeof *sorted.names)};
+    struct names names = names_new(arena, raw->tools.n);
 
     for (size_t i = 0; i < raw->tools.n; i++)
         if (tools[i].name.n)
-            sorted.names[sorted.n++] = tools[i].name;
-    if (sorted.n)
-        qsort(sorted.names, sorted.n, sizeof *sorted.names, compare_names);
-    return sorted;
-}
-
-static bool names_have(const struct names *sorted, struct str name)
-{
-    return sorted->n && bsearch(&name, sorted->names, sorted->n, sizeof name, compare_names);
+            names_add(&names, tools[i].name);
+    names_sort(&names);
+    return names;
 }
 
 static bool check_choice(struct decoder *decoder, const struct raw_request *raw,
@@ -313,12 +296,11 @@ static bool check_references(struct decoder *decoder, const struct raw_request *
 static bool check_tools(struct decoder *decoder, const struct raw_request *raw)
 {
     const struct raw_tool *tools = raw->tools.items;
-    const struct names names = names_sort(decoder->arena, raw);
+    const struct names names = names_of(decoder->arena, raw);
     size_t deferred = 0;
 
-    for (size_t i = 1; i < names.n; i++)
-        if (str_equal(names.names[i - 1], names.names[i]))
-            return decode_fail(decoder, NULL, "tools: Tool names must be unique.");
+    if (!names_are_unique(&names))
+        return decode_fail(decoder, NULL, "tools: Tool names must be unique.");
     for (size_t i = 0; i < raw->tools.n; i++)
         deferred += tools[i].deferred;
     if (deferred && deferred == raw->tools.n)

@@ -9,6 +9,7 @@
 #include <yyjson.h>
 
 #include "base/json.h"
+#include "base/names.h"
 
 const char writer_function_rules[] =
     "text[suffix=\"\\n</parameter>\"]: /(.|\\n)*/\n"
@@ -74,15 +75,16 @@ static void put_json_value(struct writer *writer, size_t tool, size_t place, yyj
     free(text);
 }
 
-static bool is_required(yyjson_val *root, yyjson_val *key)
+static struct names required_of(struct arena *arena, yyjson_val *root)
 {
+    yyjson_val *required = yyjson_obj_get(root, "required"), *one;
+    struct names names = names_new(arena, yyjson_arr_size(required));
     size_t i, n;
-    yyjson_val *one;
 
-    yyjson_arr_foreach(yyjson_obj_get(root, "required"), i, n, one)
-        if (yyjson_equals(one, key))
-            return true;
-    return false;
+    yyjson_arr_foreach(required, i, n, one)
+        names_add(&names, json_str(one));
+    names_sort(&names);
+    return names;
 }
 
 static void put_parameter(struct writer *writer, size_t tool, size_t place, yyjson_val *key,
@@ -112,15 +114,16 @@ void writer_function(struct writer *writer, size_t i, struct str name)
     yyjson_doc *doc = writer->any[i] ? NULL : yyjson_read(text.s, text.n, YYJSON_READ_NOFLAG);
     yyjson_val *root = yyjson_doc_get_root(doc), *key, *schema;
     yyjson_val *properties = yyjson_obj_get(root, "properties");
+    const struct names required = required_of(writer->arena, root);
     size_t place, n;
 
     writer_literal(writer, name);
     put(writer, " \">\" w");
     yyjson_obj_foreach(properties, place, n, key, schema) {
-        const bool required = is_required(root, key);
-        put(writer, required ? "" : " (");
+        const bool always = names_have(&required, json_str(key));
+        put(writer, always ? "" : " (");
         put_parameter(writer, tool, place, key, schema);
-        put(writer, required ? "" : " )?");
+        put(writer, always ? "" : " )?");
     }
     if (!properties)
         put(writer, " pairs");

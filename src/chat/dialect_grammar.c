@@ -10,13 +10,14 @@
 
 #include "base/json.h"
 #include "base/log.h"
+#include "base/names.h"
 
 /* Of white space there is so little that nothing can be written for ever. */
 static const char white_space[] = "w: W?\nW: /[ \\t]|\\r?\\n[ \\t]{0,8}/\n";
 static const char call_id[] = "ID: /[a-zA-Z0-9]{9}/\n";
 
 enum {
-    LARK_BYTES_MAX = 4 << 20,   /* names are bounded, tools are counted: never reached */
+    LARK_BYTES_MAX = 4 << 20,   /* only strict tools' parameters reach it: others are loosened */
     /* JSON values, keys counted too, of all schemas in a set: it compiles within a second. Claude
      * Code's own 24 tools have 2,000. */
     SCHEMA_VALUES_MAX = 40000,
@@ -24,30 +25,39 @@ enum {
 
 /* ---- which tools ---- */
 
-static bool is_referred(const struct message_request *request, struct str name)
+/* The names that results refer to. */
+static struct names referred(struct arena *arena, const struct message_request *request)
 {
+    struct names names = {0};
+    size_t room = 0;
+
+    for (size_t m = 0; m < request->messages_n; m++)
+        for (size_t b = 0; b < request->messages[m].blocks_n; b++)
+            room += request->messages[m].blocks[b].content_n;
+    names = names_new(arena, room);
     for (size_t m = 0; m < request->messages_n; m++)
         for (size_t b = 0; b < request->messages[m].blocks_n; b++) {
             const struct content_block *block = &request->messages[m].blocks[b];
             for (size_t i = 0; i < block->content_n; i++)
-                if (block->content[i].type == BLOCK_TOOL_REFERENCE &&
-                    str_equal(block->content[i].name, name))
-                    return true;
+                if (block->content[i].type == BLOCK_TOOL_REFERENCE)
+                    names_add(&names, block->content[i].name);
         }
-    return false;
+    names_sort(&names);
+    return names;
 }
 
 static void choose(struct writer *writer)
 {
     const struct message_request *request = writer->needs->request;
     const struct tool_choice *choice = &request->tool_choice;
+    const struct names shown = referred(writer->arena, request);
 
     writer->tools = arena_array(writer->arena, request->tools_n, sizeof *writer->tools);
     writer->any = arena_array(writer->arena, request->tools_n, sizeof *writer->any);
     for (size_t i = 0; i < request->tools_n; i++) {
         const struct tool *tool = &request->tools[i];
         if (choice->kind == CHOICE_TOOL ? i == choice->tool
-                                        : !tool->deferred || is_referred(request, tool->name))
+                                        : !tool->deferred || names_have(&shown, tool->name))
             writer->tools[writer->tools_n++] = i;
     }
 }
@@ -78,16 +88,22 @@ static struct sized size_of(const struct writer *writer, size_t place)
     return (struct sized){place, tool->schema.n, values, tool->strict};
 }
 
-/* The smallest are kept as they are, as long as there is room for them; strict ones in any case: the
- * engine then says what is too much. */
-static void make_room(struct writer *writer, size_t lark_bytes)
+static struct sized *sort_by_size(const struct writer *writer)
 {
     struct sized *sized = arena_array(writer->arena, writer->tools_n, sizeof *sized);
-    size_t bytes = lark_bytes, values = 0, parts = 2, loosened = 0;     /* the first, and any */
 
     for (size_t i = 0; i < writer->tools_n; i++)
         sized[i] = size_of(writer, i);
     qsort(sized, writer->tools_n, sizeof *sized, by_size);
+    return sized;
+}
+
+/* The smallest are kept as they are, as long as there is room for them; strict ones in any case: the
+ * engine then says what is too much. Returns how many are not. */
+static size_t make_room(struct writer *writer, const struct sized *sized, size_t lark_bytes)
+{
+    size_t bytes = lark_bytes, values = 0, parts = 2, loosened = 0;     /* the first, and any */
+
     for (size_t i = 0; i < writer->tools_n; i++) {
         bytes += sized[i].bytes;
         values += sized[i].values;
@@ -97,9 +113,7 @@ static void make_room(struct writer *writer, size_t lark_bytes)
         writer->any[sized[i].place] = !fits && !sized[i].strict;
         loosened += writer->any[sized[i].place];
     }
-    if (loosened)
-        log_event(LOG_INFO, "tools_loosened", "tools=%zu of=%zu reason=size", loosened,
-                  writer->tools_n);
+    return loosened;
 }
 
 /* ---- the pieces of a grammar ---- */
@@ -332,9 +346,14 @@ bool dialect_grammar(struct arena *arena, const struct dialect_needs *needs,
         return err_set(err, ERR_INVALID, "there is no tool that could be called");
     buf_init(&writer.out, LARK_BYTES_MAX);
     writer.parts = arena_array(arena, GRAMMAR_PARTS_MAX + writer.tools_n + 1, sizeof *writer.parts);
-    bool ok = write_lark(&writer);      /* to see how large it is */
-    make_room(&writer, writer.out.n);
-    ok = ok && write_lark(&writer);     /* now some of them are any */
+    const struct sized *sized = sort_by_size(&writer);
+    make_room(&writer, sized, 0);       /* first without the Lark, which is as large as they are */
+    bool ok = write_lark(&writer);
+    const size_t loosened = make_room(&writer, sized, writer.out.n);
+    ok = ok && write_lark(&writer);
+    if (loosened)
+        log_event(LOG_INFO, "tools_loosened", "tools=%zu of=%zu reason=size", loosened,
+                  writer.tools_n);
     if (ok) {
         writer.parts[0] = (struct grammar_part){
             .language = GRAMMAR_LARK, .name = STR("call"),
@@ -342,7 +361,7 @@ bool dialect_grammar(struct arena *arena, const struct dialect_needs *needs,
         };
         *out = (struct grammar_source){.parts = writer.parts, .parts_n = writer.parts_n};
     } else
-        err_set(err, ERR_INVALID, "the tools' names are too long for a grammar");
+        err_set(err, ERR_INVALID, "the tools' names and parameters are too long for a grammar");
     buf_release(&writer.out);
     return ok;
 }

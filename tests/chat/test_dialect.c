@@ -382,6 +382,46 @@ static void what_is_too_much_is_held_to_any_object(void **state)
     arena_free(arena);
 }
 
+/* A tool of so many parameters. */
+static struct tool wide_tool(struct arena *arena, const char *name, int parameters)
+{
+    struct buf schema = {0};
+
+    buf_cstr(&schema, "{\"type\":\"object\",\"properties\":{");
+    for (int i = 0; i < parameters; i++)
+        buf_printf(&schema, "%s\"p%d\":{\"type\":\"integer\"}", i ? "," : "", i);
+    buf_cstr(&schema, "},\"required\":[");
+    for (int i = 0; i < parameters; i++)
+        buf_printf(&schema, "%s\"p%d\"", i ? "," : "", i);
+    buf_cstr(&schema, "]}");
+    const struct tool tool = {.name = str_of(name), .schema = arena_str(arena, buf_view(&schema))};
+    buf_release(&schema);
+    return tool;
+}
+
+/* In Qwen3-Coder's syntax each parameter is a part of its own, and what is too much goes without. */
+static void parameters_fit_in_a_set(void **state)
+{
+    struct arena *arena = arena_new(1 << 16);
+    struct tool some[] = {wide_tool(arena, "wide", GRAMMAR_PARTS_MAX),
+                          wide_tool(arena, "wider", 150000)};
+    const struct message_request request = {
+        .tools = some, .tools_n = 2, .tool_choice = {.kind = CHOICE_ANY}};
+    const struct dialect_needs needs = {.dialect = family("qwen-xml"), .request = &request};
+    struct grammar_source source;
+    struct err err = {0};
+
+    assert_true(dialect_grammar(arena, &needs, &source, &err));
+    assert_true(source.parts_n <= GRAMMAR_PARTS_MAX);
+    check(*state, &needs, "<tool_call>\n<function=wider>\n<parameter=any>\n1\n</parameter>\n</function>\n"
+                          "</tool_call>", WHOLE);
+
+    some[1].strict = true;
+    assert_false(dialect_grammar(arena, &needs, &source, &err));
+    assert_string_equal(err.text, "the tools' names and parameters are too long for a grammar");
+    arena_free(arena);
+}
+
 /* Behind it, and nowhere else. */
 static void a_text_stands_behind_its_header(void **state)
 {
@@ -442,6 +482,7 @@ int main(void)
         cmocka_unit_test(choices_are_kept),
         cmocka_unit_test(deferred_tools_are_called_once_they_are_shown),
         cmocka_unit_test(what_is_too_much_is_held_to_any_object),
+        cmocka_unit_test(parameters_fit_in_a_set),
         cmocka_unit_test(a_text_stands_behind_its_header),
         cmocka_unit_test(no_tool_is_an_error),
     };
