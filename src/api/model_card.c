@@ -16,8 +16,14 @@ static const char first_capabilities[] =
     "{\"batch\":" NO ",\"citations\":" NO ",\"code_execution\":" NO
     ",\"context_management\":{\"supported\":false,\"clear_thinking_20251015\":" NO
     ",\"clear_tool_uses_20250919\":" NO ",\"compact_20260112\":" NO "}"
-    ",\"effort\":{\"supported\":false,\"low\":" NO ",\"medium\":" NO ",\"high\":" NO
-    ",\"xhigh\":" NO ",\"max\":" NO "}"
+    ",\"effort\":";
+static const char efforts[] =
+    "{\"supported\":true,\"low\":" YES ",\"medium\":" YES ",\"high\":" YES ",\"xhigh\":" YES
+    ",\"max\":" YES "}";
+static const char no_efforts[] =
+    "{\"supported\":false,\"low\":" NO ",\"medium\":" NO ",\"high\":" NO ",\"xhigh\":" NO
+    ",\"max\":" NO "}";
+static const char input_capabilities[] =
     ",\"image_input\":" NO ",\"pdf_input\":" NO
     ",\"server_tools\":{\"supported\":false,\"web_search\":" NO ",\"code_execution\":" NO "}"
     ",\"structured_outputs\":";
@@ -39,6 +45,8 @@ void model_card_json(struct buf *out, const struct model_card *card)
     buf_cstr(out, ",\"lifecycle\":\"active\",\"deprecated_at\":null,\"retires_at\":null,"
                   "\"line\":null,\"capabilities\":");
     buf_cstr(out, first_capabilities);
+    buf_cstr(out, card->effort ? efforts : no_efforts);
+    buf_cstr(out, input_capabilities);
     buf_cstr(out, SUPPORTED(card->structured));
     buf_printf(out, thinking_capabilities, card->thinks ? "true" : "false");
     buf_char(out, '}');

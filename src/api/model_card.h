@@ -15,6 +15,7 @@ struct model_card {
     uint32_t max_input_tokens, max_tokens;
     bool structured;            /* answers are held to output_config.format */
     bool thinks;                /* false, too, as long as it isn't known */
+    bool effort;                /* it goes by output_config.effort; false as above */
 };
 
 void model_card_json(struct buf *out, const struct model_card *card);

@@ -136,6 +136,7 @@ static const struct message_request *request_build(struct decoder *decoder, stru
         .top_k = raw->top_k,
         .format = format_of(decoder, raw),
         .thinking = thinking_of(raw),
+        .effort = (enum effort)raw->output_config.effort,
         .user_id = raw->metadata.user_id,
         .caller = decoder->options->caller,
         .version = decoder->options->version,

@@ -122,6 +122,9 @@ struct thinking {
     bool omitted;               /* display: the client wants the signature, not the text */
 };
 
+/* output_config.effort: how much is to be thought and said. */
+enum effort { EFFORT_UNSAID, EFFORT_LOW, EFFORT_MEDIUM, EFFORT_HIGH, EFFORT_XHIGH, EFFORT_MAX, EFFORTS };
+
 struct message_request {
     struct str body;                            /* as it came, for who passes it on */
     const struct err *refused;                  /* what who doesn't has to answer: the body holds
@@ -144,6 +147,7 @@ struct message_request {
     size_t tools_n;
     struct tool_choice tool_choice;
     struct thinking thinking;
+    enum effort effort;
     struct str user_id;                         /* metadata, n == 0: none */
     struct request_caller caller;
     enum api_version version;                   /* and of the head's anthropic-beta, for who passes */

@@ -42,6 +42,19 @@ static const struct tagged_union thinking = {TABLE(thinkings), INTO(struct raw_t
 static const char *const schema_type[] = {"json_schema", NULL};
 static const char *const tokens_type[] = {"tokens", NULL};
 static const char *const efforts[] = {"low", "medium", "high", "xhigh", "max", NULL};
+
+static bool take_effort(struct decoder *decoder, const struct path *at, yyjson_val *value,
+                        const void *rule, void *out)
+{
+    int place;
+
+    if (!take_enum(decoder, at, value, efforts, &place))
+        return false;
+    if (out)
+        *(int *)out = EFFORT_LOW + place;
+    return true;
+}
+
 static const struct int_rule some = {TASK_BUDGET_MIN, INT64_MAX};
 static const struct int_rule count = {0, INT64_MAX};
 
@@ -58,7 +71,7 @@ static const struct field task_budget_fields[] = {
 };
 static const struct shape task_budget = {TABLE(task_budget_fields), false, NULL};
 static const struct field output_fields[] = {
-    {"effort", take_enum, efforts, NULLABLE, 0},
+    {"effort", take_effort, NULL, NULLABLE, INTO(struct raw_output, effort)},
     {"format", take_object, &format, NULLABLE, INTO(struct raw_output, format)},
     {"task_budget", take_object, &task_budget, NULLABLE, 0},
 };

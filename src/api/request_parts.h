@@ -102,6 +102,7 @@ struct raw_format {
 
 struct raw_output {
     struct raw_format format;
+    int effort;                 /* enum effort */
 };
 
 /* Sampling fields start at their defaults; NAN and -1 stand for "not given". */

@@ -85,6 +85,7 @@ static bool learn(struct mlx *mlx, const struct mlx_line *ready, struct err *err
     }
     mlx->dialect = dialect_find(ready->chat_template);
     card->thinks = dialect_thinks(mlx->dialect, &open, &close);
+    card->effort = template_has_efforts(mlx->tmpl);
     mlx->context = ready->context;
     if (card->max_input_tokens == 0)
         card->max_input_tokens = ready->context;

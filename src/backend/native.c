@@ -85,6 +85,7 @@ static void describe(struct native *native)
     struct str open, close;
 
     native->backend.card.thinks = dialect_thinks(dialect, &open, &close);
+    native->backend.card.effort = template_has_efforts(native->tmpl);
 }
 
 static void settled(struct resident *resident, const struct err *error)

@@ -221,15 +221,25 @@ static void put_tools(struct buf *out, const struct turns *turns, bool elsewhere
     buf_char(out, ']');
 }
 
-void context_put(struct buf *out, const struct turns *turns, const struct template_traits *traits,
-                 bool thinking)
+static void put_switches(struct buf *out, const struct template_traits *traits,
+                         struct context_switches switches)
 {
     const bool own = traits->thinking && strcmp(traits->thinking, "enable_thinking") != 0;
+    const char *thinking = switches.thinking ? "true" : "false";
+    const char *effort = traits->efforts[switches.effort];
 
-    buf_cstr(out, "{\"documents\":null,\"add_generation_prompt\":true,");
-    buf_printf(out, "\"enable_thinking\":%s,", thinking ? "true" : "false");
+    buf_printf(out, "\"enable_thinking\":%s,", thinking);
     if (own)
-        buf_printf(out, "\"%s\":%s,", traits->thinking, thinking ? "true" : "false");
+        buf_printf(out, "\"%s\":%s,", traits->thinking, thinking);
+    if (effort)
+        buf_printf(out, "\"reasoning_effort\":\"%s\",", effort);
+}
+
+void context_put(struct buf *out, const struct turns *turns, const struct template_traits *traits,
+                 struct context_switches switches)
+{
+    buf_cstr(out, "{\"documents\":null,\"add_generation_prompt\":true,");
+    put_switches(out, traits, switches);
     buf_cstr(out, "\"tools\":");
     put_tools(out, turns, traits->tools_in_system);
     buf_cstr(out, ",\"messages\":[");

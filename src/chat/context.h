@@ -8,8 +8,13 @@
 /* A turn's text with its marks. */
 void context_put_turn(struct buf *out, const struct turn *turn);
 
+struct context_switches {
+    bool thinking;
+    enum effort effort;
+};
+
 /* Appends a JSON object: messages, tools and the switches. */
 void context_put(struct buf *out, const struct turns *turns, const struct template_traits *traits,
-                 bool thinking);
+                 struct context_switches switches);
 
 #endif

@@ -15,6 +15,8 @@
     "\"parameters\":{\"type\":\"object\",\"properties\":{\"probe_key\":{\"type\":\"string\","          \
     "\"description\":\"probe-property\"}}}}}]"
 
+#define THOUGHTS(on) "\"enable_thinking\":" on ","
+
 /* One spelling of calls and results that a template may insist on. */
 struct spelling {
     const char *id, *other_id;
@@ -26,7 +28,7 @@ struct probe {
     struct arena *arena;
     struct str source;                  /* of the template: what it never names it can't use */
     const char *tools;                  /* JSON */
-    const char *thinking;               /* the variable that is true; NULL: none */
+    const char *switches;               /* members of the JSON object */
     struct spelling spelling;
 };
 
@@ -37,13 +39,9 @@ static const char *find(struct str text, const char *from, const char *what)
 
 static bool render(const struct probe *probe, struct str messages, struct str *out, struct err *err)
 {
-    const char *thinking = probe->thinking ? probe->thinking : "";
-    const bool enable = strcmp(thinking, "enable_thinking") == 0;
     const struct str context = arena_printf(
-        probe->arena, "{\"tools\":%s,\"documents\":null,\"add_generation_prompt\":true,"
-        "\"enable_thinking\":%s,%s%s%s\"messages\":[%.*s]}", probe->tools,
-        enable ? "true" : "false", *thinking && !enable ? "\"" : "",
-        enable ? "" : thinking, *thinking && !enable ? "\":true," : "", STR_ARG(messages));
+        probe->arena, "{\"tools\":%s,\"documents\":null,\"add_generation_prompt\":true,%s"
+        "\"messages\":[%.*s]}", probe->tools, probe->switches, STR_ARG(messages));
 
     return template_render(probe->tmpl, probe->arena, context, out, err);
 }
@@ -275,34 +273,60 @@ static struct replay_lead try_lead(const struct probe *probe, struct arena *aren
     return (struct replay_lead){arena_str(arena, drop), arena_str(arena, add)};
 }
 
-/* The variable that changes how an answer begins. */
-static const char *find_thinking(struct probe *probe)
+/* The values that reasoning_effort may have; what is above them is the highest. */
+static void try_efforts(struct probe *probe, struct template_traits *traits)
 {
-    static const char *const variables[] = {"enable_thinking", "thinking"};
+    static const char *const names[] = {
+        [EFFORT_LOW] = "low", [EFFORT_MEDIUM] = "medium", [EFFORT_HIGH] = "high"};
+    struct str out;
+
+    if (!find(probe->source, probe->source.s, "reasoning_effort"))
+        return;
+    for (int i = EFFORT_LOW; i <= EFFORT_HIGH; i++) {
+        probe->switches = arena_printf(probe->arena, THOUGHTS("false") "\"reasoning_effort\":\"%s\",",
+                                       names[i]).s;
+        traits->efforts[i] = render(probe, STR(USER), &out, NULL) ? names[i] : NULL;
+    }
+    probe->switches = THOUGHTS("false");
+    traits->efforts[EFFORT_XHIGH] = traits->efforts[EFFORT_MAX] = traits->efforts[EFFORT_HIGH];
+}
+
+/* A variable, and what turns thoughts on by it. */
+static const struct way {
+    const char *name, *on;
+} ways[] = {
+    {"enable_thinking", THOUGHTS("true")},
+    {"thinking", THOUGHTS("false") "\"thinking\":true,"},
+};
+
+/* The one that changes how an answer begins. */
+static const struct way *find_way(struct probe *probe)
+{
     const struct str off = behind(probe, STR(USER), "probe-user", false);
 
     if (!find(probe->source, probe->source.s, "thinking"))
         return NULL;
-    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) {
-        probe->thinking = variables[i];
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        probe->switches = ways[i].on;
         const struct str on = behind(probe, STR(USER), "probe-user", false);
-        probe->thinking = NULL;
+        probe->switches = THOUGHTS("false");
         if (on.n && !str_equal(on, off))
-            return variables[i];
+            return &ways[i];
     }
     return NULL;
 }
 
-/* Behind a user's message, and behind a result. */
-static void try_leads(struct probe *probe, struct arena *arena, bool thinking, struct probed *out)
+/* Behind a user's message, and behind a result. way: thoughts are on; NULL: they are off. */
+static void try_leads(struct probe *probe, struct arena *arena, const struct way *way,
+                      struct probed *out)
 {
     const struct str called = arena_printf(probe->arena, USER ",%.*s,%.*s",
                                            STR_ARG(calling(probe, "probe-beside")),
                                            STR_ARG(result(probe, false)));
-    const unsigned user = probe_lead((struct template_place){.thinking = thinking});
-    const unsigned tool = probe_lead((struct template_place){true, thinking});
+    const unsigned user = probe_lead((struct template_place){.thinking = way});
+    const unsigned tool = probe_lead((struct template_place){true, way});
 
-    probe->thinking = thinking ? out->traits.thinking : NULL;
+    probe->switches = way ? way->on : THOUGHTS("false");
     out->leads[user] = try_lead(probe, arena, STR(USER), "probe-user");
     out->leads[tool] = out->traits.results ? try_lead(probe, arena, called, "probe-result")
                                            : out->leads[user];
@@ -312,16 +336,20 @@ bool probe_template(const struct chat_template *tmpl, struct str source, struct 
                     struct probed *out, struct err *err)
 {
     struct probe probe = {
-        .tmpl = tmpl, .arena = arena_new(4096), .source = source, .tools = "null"};
+        .tmpl = tmpl, .arena = arena_new(4096), .source = source, .tools = "null",
+        .switches = THOUGHTS("false"),
+    };
 
     *out = (struct probed){0};
     const bool ok = try_roles(&probe, &out->traits, err);
     if (ok) {
         try_tools(&probe, &out->traits);
-        out->traits.thinking = find_thinking(&probe);
-        try_leads(&probe, arena, false, out);
-        if (out->traits.thinking)
-            try_leads(&probe, arena, true, out);
+        try_efforts(&probe, &out->traits);
+        const struct way *way = find_way(&probe);
+        out->traits.thinking = way ? way->name : NULL;
+        try_leads(&probe, arena, NULL, out);
+        if (way)
+            try_leads(&probe, arena, way, out);
     }
     arena_free(probe.arena);
     return ok;

@@ -22,7 +22,7 @@ struct means {
     const struct chat_template *tmpl;   /* NULL: ChatML */
     const struct template_traits *traits;
     const struct dialect *dialect;
-    bool thinking;
+    struct context_switches switches;
 };
 
 /* ChatML, for models without a template. */
@@ -46,7 +46,7 @@ static bool render(struct arena *arena, const struct means *means, const struct 
     bool ok = true;
 
     if (means->tmpl) {
-        context_put(&buf, turns, means->traits, means->thinking);
+        context_put(&buf, turns, means->traits, means->switches);
         ok = template_render(means->tmpl, arena, buf_view(&buf), out, err);
     } else {
         chatml_write(&buf, turns);
@@ -62,7 +62,7 @@ static void begin_answer(const struct means *means, const struct turns *turns,
 {
     const struct template_place place = {
         .behind_result = turns->n && turns->turns[turns->n - 1].kind == TURN_RESULT,
-        .thinking = means->thinking,
+        .thinking = means->switches.thinking,
     };
 
     *begun = (struct replay){0};
@@ -105,10 +105,13 @@ static bool render_request(struct arena *arena, const struct message_request *re
 /* What a template takes of whose tools nothing is asked. */
 static struct template_traits without_tools(const struct template_traits *traits)
 {
-    return (struct template_traits){
+    struct template_traits words = {
         .system = traits->system, .system_inside = traits->system_inside,
         .told = TOLD_PLAIN, .thinking = traits->thinking,
     };
+
+    memcpy(words.efforts, traits->efforts, sizeof words.efforts);
+    return words;
 }
 
 bool prompt_render(struct arena *arena, const struct message_request *request,
@@ -119,7 +122,7 @@ bool prompt_render(struct arena *arena, const struct message_request *request,
         .tmpl = tmpl,
         .traits = tmpl ? template_traits(tmpl) : &chatml,
         .dialect = tmpl ? template_dialect(tmpl) : dialect_find(STR("")),
-        .thinking = request->thinking.kind != THINKING_OFF,
+        .switches = {request->thinking.kind != THINKING_OFF, request->effort},
     };
     const struct template_traits words = without_tools(means.traits);
     struct turns turns;

@@ -96,6 +96,14 @@ const struct template_traits *template_traits(const struct chat_template *tmpl)
     return &tmpl->probed.traits;
 }
 
+bool template_has_efforts(const struct chat_template *tmpl)
+{
+    for (int i = EFFORT_LOW; tmpl && i < EFFORTS; i++)
+        if (!tmpl->probed.traits.efforts[i])
+            return false;
+    return tmpl;
+}
+
 const struct dialect *template_dialect(const struct chat_template *tmpl)
 {
     return tmpl->dialect;

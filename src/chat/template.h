@@ -43,6 +43,7 @@ struct template_traits {
     bool short_ids;             /* calls must have ids of nine letters and digits */
     enum told_calls told;
     const char *thinking;       /* the variable that turns thoughts on and off; NULL: none is known */
+    const char *efforts[EFFORTS];       /* what its reasoning_effort is to be; NULL: not set */
 };
 
 /* ERR_FORMAT: it does not compile, or can't render a user's message. */
@@ -51,6 +52,8 @@ struct chat_template *template_new(struct str source, struct str bos, struct str
 void template_free(struct chat_template *tmpl);         /* NULL is allowed */
 
 const struct template_traits *template_traits(const struct chat_template *tmpl);
+/* Whether all efforts mean something to it. NULL: none does. */
+bool template_has_efforts(const struct chat_template *tmpl);
 /* How its model writes calls and thoughts. */
 const struct dialect *template_dialect(const struct chat_template *tmpl);
 

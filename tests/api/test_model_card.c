@@ -77,10 +77,13 @@ static void test_what_it_cannot_is_not_promised(void **state)
     struct model_card other = card("m");
 
     other.structured = other.thinks = false;
+    other.effort = true;
     model_card_json(&out, &other);
     buf_char(&out, '\0');
     assert_non_null(strstr(out.data, "\"structured_outputs\":" NO));
     assert_non_null(strstr(out.data, "\"thinking\":{\"supported\":false,"));
+    assert_non_null(strstr(out.data, "\"effort\":{\"supported\":true,\"low\":" YES ",\"medium\":" YES
+                                     ",\"high\":" YES ",\"xhigh\":" YES ",\"max\":" YES "},"));
     buf_release(&out);
 }
 

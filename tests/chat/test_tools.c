@@ -158,6 +158,46 @@ static void families_render_as_transformers_does(void **state)
     (void)state;
 }
 
+static struct str prompt_with(struct arena *arena, const struct chat_template *tmpl, const char *config)
+{
+    const struct message_request *request = request_of(arena, arena_printf(
+        arena, "{\"model\":\"m\",\"max_tokens\":9,%s\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}",
+        config));
+
+    return rendered(arena, request, tmpl, NULL).text;
+}
+
+/* Each effort in a template's own words; what it refuses is not said. */
+static void efforts_are_told(void **state)
+{
+    static const char all[] = "{{ reasoning_effort or 'medium' }}:{% for m in messages %}{{ m.content }}{% endfor %}";
+    static const char some[] = "{% if (reasoning_effort or 'high') != 'high' %}{{ raise_exception('no') }}{% endif %}"
+                               "{{ reasoning_effort }}:{% for m in messages %}{{ m.content }}{% endfor %}";
+    static const struct { const char *source, *effort, *text; } rows[] = {
+        {all, "", "medium:a"}, {all, "low", "low:a"}, {all, "high", "high:a"}, {all, "max", "high:a"},
+        {some, "low", ":a"}, {some, "high", "high:a"}, {some, "xhigh", "high:a"},
+        {"{% for m in messages %}{{ m.content }}{% endfor %}", "low", "a"},
+    };
+    struct arena *arena = arena_new(1 << 12);
+    struct err err = {0};
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct chat_template *tmpl = template_new(str_of(rows[i].source), STR(""), STR(""), &err);
+        if (!tmpl)
+            fail_msg("%s", err.text);
+        const char *config = *rows[i].effort
+            ? arena_printf(arena, "\"output_config\":{\"effort\":\"%s\"},", rows[i].effort).s : "";
+        const struct str text = prompt_with(arena, tmpl, config);
+        if (!str_is(text, rows[i].text))
+            fail_msg("%zu: %.*s", i, STR_ARG(text));
+        assert_int_equal(template_has_efforts(tmpl), rows[i].source == all);
+        template_free(tmpl);
+    }
+    assert_false(template_has_efforts(NULL));
+    arena_free(arena);
+    (void)state;
+}
+
 static void families_are_seen_through(void **state)
 {
     static const struct { const char *name; struct template_traits traits; } rows[] = {
@@ -561,6 +601,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(families_render_as_transformers_does),
         cmocka_unit_test(families_are_seen_through),
+        cmocka_unit_test(efforts_are_told),
         cmocka_unit_test(what_a_template_cannot_take_is_told_otherwise),
         cmocka_unit_test(a_deferred_tool_is_shown_where_it_is_found),
         cmocka_unit_test(ids_are_shortened_alike_for_calls_and_results),
