@@ -18,7 +18,7 @@ static bool check_python(const char *name, struct arena *arena, struct err *err)
 {
     const char *path = follow_find(arena, name);
     char *argv[] = {arena_cstr(arena, str_of(name)), (char[]){"-c"}, looks_for_mlx, NULL};
-    int status;
+    int status = 0;
     if (!path) {
         return err_set(err, ERR_NOT_FOUND, "python: there is no program %.200s", name);
     }

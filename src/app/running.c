@@ -150,8 +150,10 @@ static bool start(struct running *running, const struct config *config, struct a
     if (log < 0) {
         return false;
     }
-    if (uv_pipe(said, 0, 0) != 0 || uv_pipe(life, 0, 0) != 0) {
-        return err_set(err, ERR_IO, "pipe: %s", strerror(errno));
+    int rc = uv_pipe(said, 0, 0);
+    rc = rc ? rc : uv_pipe(life, 0, 0);
+    if (rc != 0) {
+        return err_set(err, ERR_IO, "pipe: %s", uv_strerror(rc));
     }
     fprintf(stderr, "pensieve: starting a server\n");
     fflush(NULL);                       /* or the child would write it again */

@@ -32,7 +32,8 @@ def test_version_and_help():
     assert re.fullmatch(r"pensieve \d+\.\d+\.\d+\n", pensieve("--version").stdout)
     out = pensieve("--help")
     assert out.returncode == 0
-    for command in ("serve", "pull", "list", "bench", "tokens", "prompt", "check", "options"):
+    for command in ("serve", "pull", "list", "bench", "tokens", "prompt", "check", "launch",
+                    "options"):
         assert re.search(rf"^  {command} ", out.stdout, re.M)
         own = pensieve(command, "--help")
         assert own.returncode == 0 and own.stdout.startswith(f"pensieve {command} - ")
