@@ -435,8 +435,10 @@ static void hold(struct generation *generation, struct str text, const struct ml
     struct err error;
 
     if (buf_str(&generation->held, text) && buf_char(&generation->held, '\n')) {
-        if (line->type == MLX_DONE || line->type == MLX_ERROR)
+        if (line->type == MLX_DONE || line->type == MLX_ERROR) {
             part(generation);
+            uv_async_send(&generation->mlx->wake);      /* there is room for another */
+        }
         return;
     }
     tell_cancel(generation);
@@ -474,10 +476,15 @@ static bool take_held(struct generation *generation)
         end = memchr(generation->held.data, '\n', generation->held.n);
         const size_t n = (size_t)(end - generation->held.data);
         arena_reset(mlx->line);
-        const bool ok = mlx_line_read(mlx->line, (struct str){generation->held.data, n}, &line, &err);
+        const bool ok = mlx_line_read(mlx->line, (struct str){generation->held.data, n}, &line,
+                                      &err);
         buf_consume(&generation->held, n + 1);
-        if ((!ok || !take(generation, &line, &err)) && generation->bridge)
-            child_end(generation->bridge->child, "%s", err.text);
+        if (!ok || !take(generation, &line, &err)) {
+            if (generation->bridge)
+                child_end(generation->bridge->child, "%s", err.text);
+            else
+                fail(generation, &err);         /* its process has nothing more to say of it */
+        }
         if (find(mlx, id) != generation)
             return false;
     }

@@ -102,9 +102,10 @@ static void hold_call(struct voice *voice, struct sequence *sequence)
 
 static void close_thought(struct voice *voice, struct sequence *sequence)
 {
+    if (voice->speech.blocks.thought_ends)
+        return;                         /* the model does that itself, and has begun */
     struct constraint *close = engine_constraint_tokens(voice->plan.close, voice->plan.close_n,
                                                         NULL);
-
     voice->closing = close != NULL;
     if (close)
         sequence_constrain(sequence, close, CONSTRAINT_THEN_FREE);

@@ -128,6 +128,7 @@ struct client {
     uint32_t deltas, counted;
     bool ended;
     bool go_at_delta, cancel_at_start, cancel_at_delta, pause_at_delta;
+    bool stays_paused;                  /* at the first delta, until the test goes on */
     uv_timer_t timer;
 };
 
@@ -151,6 +152,8 @@ static void on_delta(struct client *client, struct str text)
         folder_write(client->world->folder, "go", STR(""));
     if (client->cancel_at_delta)
         ops->cancel(client->generation);
+    if (client->stays_paused)
+        ops->pause(client->generation);
     if (client->pause_at_delta) {
         ops->pause(client->generation);
         buf_char(&client->story, '<');
@@ -487,6 +490,26 @@ static void a_paused_answer_is_held(void **state)
     world_close(&world);
 }
 
+static void a_paused_answer_that_is_whole_makes_room(void **state)
+{
+    struct world world;
+    struct client slow, next;
+
+    (void)state;
+    world_open(&world, (struct mlx_options){.sequences_max = 1});
+    client_start(&slow, &world, "one two", "");
+    slow.stays_paused = true;
+    client_start(&next, &world, "three", "");
+    while (!next.ended)
+        uv_run(&world.loop, UV_RUN_ONCE);
+    assert_false(slow.ended);
+    world.backend->ops->resume(slow.generation);
+    world_run(&world);
+    client_close(&slow, "S[one two ].");
+    client_close(&next, "S[three ].");
+    world_close(&world);
+}
+
 static void a_paused_answer_may_be_cancelled(void **state)
 {
     struct world world;
@@ -659,6 +682,7 @@ int main(void)
         cmocka_unit_test(what_mlx_can_not_do_is_refused),
         cmocka_unit_test(a_cancel_is_passed_on),
         cmocka_unit_test(a_paused_answer_is_held),
+        cmocka_unit_test(a_paused_answer_that_is_whole_makes_room),
         cmocka_unit_test(a_paused_answer_may_be_cancelled),
         cmocka_unit_test(who_dies_before_the_first_token_is_replaced),
         cmocka_unit_test(who_dies_after_it_fails_the_answer),
