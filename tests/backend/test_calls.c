@@ -554,6 +554,34 @@ static void test_a_format_behind_a_header(void **state)
     (void)state;
 }
 
+/* Harmony's thoughts end by several tokens. A budget that is used up while the model says them closes nothing
+ * a second time. */
+static void test_a_thought_is_closed_once(void **state)
+{
+    uint32_t all = UINT32_MAX;
+
+    for (uint32_t less = 0; less < 4; less++) {
+        struct stage stage;
+        struct client client;
+        stage_open(&stage, "<|channel|><|start|>", TOOLS);
+        assert_true(stage.plan.close_n > 4);
+        stage.plan.budget = all - less;
+        say(&stage, "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final"
+                    "<|message|>Yes.");
+        hear(&stage, &client);
+        assert_true(client.n >= 2);
+        assert_int_equal(client.blocks[0].type, BLOCK_THINKING);
+        assert_true(str_is(buf_view(&client.texts[0]), "Hm."));
+        assert_int_equal(client.blocks[1].type, BLOCK_TEXT);
+        assert_true(str_starts(buf_view(&client.texts[1]), STR("Yes.")));
+        if (less == 0)
+            all = stage.answer.voice.thinking_tokens;
+        client_free(&client);
+        stage_close(&stage);
+    }
+    (void)state;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -562,6 +590,7 @@ int main(void)
         cmocka_unit_test(test_one_call_that_no_grammar_holds),
         cmocka_unit_test(test_marks_are_no_part_of_a_text_that_was_cut),
         cmocka_unit_test(test_a_format_behind_a_header),
+        cmocka_unit_test(test_a_thought_is_closed_once),
         cmocka_unit_test(test_several_in_one_answer),
         cmocka_unit_test(test_one_by_name),
         cmocka_unit_test(test_none),
