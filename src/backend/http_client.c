@@ -470,9 +470,12 @@ void http_client_free(struct http_client *client)
 
 /* ---- addresses ---- */
 
+/* 127.example.org is none. */
 static bool is_loopback(const char *host)
 {
-    return strcasecmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 ||
+    const bool number = host[strspn(host, "0123456789.")] == 0;
+
+    return strcasecmp(host, "localhost") == 0 || (number && strncmp(host, "127.", 4) == 0) ||
            strcmp(host, "[::1]") == 0;
 }
 

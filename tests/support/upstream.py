@@ -101,7 +101,10 @@ class Upstream:
         first, *lines = head.decode("latin-1").split("\r\n")
         headers = {k.lower(): v.strip() for k, v in (line.split(":", 1) for line in lines)}
         while len(body) < int(headers.get("content-length", 0)):
-            body += connection.recv(65536)
+            more = connection.recv(65536)
+            if not more:
+                raise ConnectionError
+            body += more
         method, path, _ = first.split(" ")
         return Request(method, path, headers, body, connection)
 
