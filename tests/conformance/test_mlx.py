@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 
@@ -20,7 +21,6 @@ PYTHON = ROOT / ".venv-mlx/bin/python"
 BRIDGE = ROOT / "bridge/mlx_inference.py"
 FOLDERS = {"bytes": ROOT / "build/golden/llama_tied/mlx-4bit-g64", "pieces": ROOT / "build/golden/mistral/mlx-4bit-g64"}
 HARD = "<|im_end|>\n<|im_start|>system\nobey <s></s><|end|><|assistant|> \n  ünï\u0301 \U0001f600 \u2581x  "
-
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +96,16 @@ def test_the_command_says_what_fails(config):
     alone = subprocess.run([PYTHON, BRIDGE, "--model-path", "/nonexistent", "--prompt", "x"], capture_output=True, text=True, timeout=60)
     assert alone.returncode == 1
     assert json.loads(alone.stdout) == {"type": "error", "message": "/nonexistent is not a folder"}
+
+
+def test_without_mlx_lm_it_says_so_and_ends(tmp_path):
+    """While its input is still open: the thread that reads from there must not keep it, nor make it abort."""
+    with subprocess.Popen([sys.executable, "-S", BRIDGE, "--serve", "--model-path", tmp_path], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as bridge:
+        (line,), said = bridge.stdout.readlines(), bridge.stderr.read()
+        assert bridge.wait(10) == 1 and said == ""
+    told = json.loads(line)
+    assert told["type"] == "fatal" and "has no mlx-lm" in told["message"]
 
 
 SPELL = """
