@@ -1,7 +1,7 @@
-/* fuzz_blocks.c - an answer in any family's dialect, cut at will. Blocks never interleave, every call that
- * isn't broken has an object as input, nothing is said twice, and it makes no difference where it was cut.
- * The first byte says which dialect and how it begins; then pieces, each ended by a zero byte: one that
- * begins with \1 is a control token. */
+/* fuzz_blocks.c - an answer in any family's dialect, cut at will. Blocks never interleave, every
+ * call that isn't broken has an object as input, nothing is said twice, and it makes no difference
+ * where it was cut. The first byte says which dialect and how it begins; then pieces, each ended by
+ * a zero byte: one that begins with \1 is a control token. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>

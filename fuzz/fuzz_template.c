@@ -1,4 +1,5 @@
-/* fuzz_template.c - the input is a chat template: compiled, tried, and given one conversation with tools. */
+/* fuzz_template.c - the input is a chat template: compiled, tried, and given one conversation with
+ * tools. */
 #include <stddef.h>
 #include <stdint.h>
 

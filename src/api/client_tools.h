@@ -1,6 +1,7 @@
 /* client_tools.h - the tools that clients run themselves and name by a type: `bash_20250124`.
  *
- * A client sends the type alone; what the tool is for and what it takes is known by the contract. */
+ * A client sends the type alone; what the tool is for and what it takes the
+ * contract says. */
 #ifndef PENSIEVE_API_CLIENT_TOOLS_H
 #define PENSIEVE_API_CLIENT_TOOLS_H
 

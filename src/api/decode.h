@@ -150,7 +150,7 @@ take_fn take_number;            /* struct number_rule -> double */
 take_fn take_string;            /* struct string_rule or NULL -> struct str */
 take_fn take_enum;              /* const char *const[], NULL-terminated -> int: which */
 take_fn take_dictionary;        /* any object */
-take_fn take_json;              /* any object -> struct str: its text, compact, keys in their order */
+take_fn take_json;              /* any object -> struct str: its text, compact, keys in order */
 take_fn take_object;            /* struct shape -> the object's struct */
 take_fn take_union;             /* struct tagged_union -> the union's struct */
 take_fn take_list;              /* struct list_rule -> struct list */

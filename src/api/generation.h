@@ -26,10 +26,11 @@ struct usage {
 struct reuse {
     bool known;                         /* false: the engine has not begun with it */
     uint32_t memory, disk, computed;
-    uint32_t diverged_at;               /* the first token unlike what was cached, or all that was found */
+    uint32_t diverged_at;               /* the first token unlike what was cached; or all found */
 };
 
-/* How an answer was decoded: steps after the first token, tokens guessed in them, and guessed right. */
+/* How an answer was decoded: steps after the first token, tokens guessed in them, and guessed
+ * right. */
 struct decoding {
     uint32_t steps, drafted, accepted;
 };
@@ -38,8 +39,9 @@ enum gen_event_type {
     GEN_STARTED, GEN_BLOCK_START, GEN_DELTA, GEN_BLOCK_STOP, GEN_PASS, GEN_DONE, GEN_FAILED
 };
 
-/* What another server of our API said, to be said as it stands (text: the members of a JSON object, at
- * least one, without those that the writer sets: type, index; of a message id, model and role too). */
+/* What another server of our API said, to be said as it stands (text: the members of a JSON object,
+ * at least one, without those that the writer sets: type, index; of a message id, model and role
+ * too). */
 enum gen_pass {
     PASS_BLOCK,                         /* a block begins; its BLOCK_STOP comes as for others */
     PASS_DELTA,                         /* more of it */
@@ -60,12 +62,12 @@ struct gen_event {
     struct str pass_name;               /* PASS_EVENT: letters and _ */
     enum stop_reason stop_reason;       /* DONE */
     struct str stop_sequence;           /* DONE, STOP_STOP_SEQUENCE: which one */
-    /* STARTED: the prompt's, as far as it is known (a request that waits for long is started before the
-     * engine has looked for its beginning: then all is input); DONE: all, and final. */
+    /* STARTED: the prompt's, as far as it is known (a request that waits for long is started before
+     * the engine has looked for its beginning: then all is input); DONE: all, and final. */
     struct usage usage;
     struct reuse reuse;                 /* STARTED, DONE */
-    /* STARTED, DONE: which of several answers; it outlives the generation. NULL: the backend that was
-     * asked. A start that came to nothing may have been another's: DONE has the last word. */
+    /* STARTED, DONE: which of several answers; it outlives the generation. NULL: the backend that
+     * was asked. A start that came to nothing may have been another's: DONE has the last word. */
     const char *served_by;
     struct decoding decoding;           /* DONE */
     struct str diverged;                /* DONE: the text around diverged_at, for --trace only */

@@ -123,7 +123,9 @@ struct thinking {
 };
 
 /* output_config.effort: how much is to be thought and said. */
-enum effort { EFFORT_UNSAID, EFFORT_LOW, EFFORT_MEDIUM, EFFORT_HIGH, EFFORT_XHIGH, EFFORT_MAX, EFFORTS };
+enum effort {
+    EFFORT_UNSAID, EFFORT_LOW, EFFORT_MEDIUM, EFFORT_HIGH, EFFORT_XHIGH, EFFORT_MAX, EFFORTS
+};
 
 struct message_request {
     struct str body;                            /* as it came, for who passes it on */
@@ -150,7 +152,7 @@ struct message_request {
     enum effort effort;
     struct str user_id;                         /* metadata, n == 0: none */
     struct request_caller caller;
-    enum api_version version;                   /* and of the head's anthropic-beta, for who passes */
+    enum api_version version;                   /* and the head's anthropic-beta: for who passes */
     const struct str *betas;                    /* the request on */
     size_t betas_n;
     bool has_tools;                             /* a side request of Claude Code has none */

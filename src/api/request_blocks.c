@@ -1,7 +1,8 @@
 /* request_blocks.c - from the client's blocks to the model's: merged, rendered, some left out.
  *
- * The hard thing is what leaves no trace: a dropped block, and a turn of which nothing is left, must
- * not keep its neighbours of one role apart; but a cache mark on it still counts for what is before it. */
+ * The hard thing is what leaves no trace: a dropped block, and a turn of which nothing is left,
+ * must not keep its neighbours of one role apart; but a cache mark on it still counts for what is
+ * before it. */
 #include "api/request_parts.h"
 
 /* Claude Code's first system block: not meant for the model, and different for every conversation,

@@ -1,7 +1,8 @@
 /* request_content.c - messages, system and their content blocks: the shape of each.
  *
  * One row of `blocks` is all that is known of a kind of block: its fields, who may send it, what
- * becomes of it. To support a kind, take REFUSED from its row and give request_blocks.c its text. */
+ * becomes of it. To support a kind, take REFUSED from its row and give request_blocks.c its
+ * text. */
 #include "api/request_parts.h"
 
 enum { DOCUMENT_TITLE_CHARS_MAX = 500 };

@@ -1,5 +1,5 @@
-/* request_pairs.c - calls of tools and their results: each call has one result, in the next turn, in
- * front of everything else there; and each result has its call.
+/* request_pairs.c - calls of tools and their results: each call has one result, in the next turn,
+ * in front of everything else there; and each result has its call.
  *
  * A turn is all neighbouring messages of one role. The hard thing is size: a body can hold some
  * hundred thousand ids, so they are sorted and searched, never compared pair by pair. */
@@ -126,14 +126,14 @@ static bool check_result(struct decoder *decoder, size_t m, size_t b, struct str
 
     if (!call)
         return decode_fail(decoder, NULL,
-                           "messages.%zu.content.%zu: unexpected `tool_use_id` found in `tool_result` "
-                           "blocks: %.*s. Each `tool_result` block must have a corresponding "
-                           "`tool_use` block in the previous message.",
+                           "messages.%zu.content.%zu: unexpected `tool_use_id` found in "
+                           "`tool_result` blocks: %.*s. Each `tool_result` block must have a "
+                           "corresponding `tool_use` block in the previous message.",
                            m, b, STR_ARG(shown));
     if (call->answered)
         return decode_fail(decoder, NULL,
-                           "messages.%zu.content.%zu: each tool_use must have a single result. Found "
-                           "multiple `tool_result` blocks with id: %.*s",
+                           "messages.%zu.content.%zu: each tool_use must have a single result. "
+                           "Found multiple `tool_result` blocks with id: %.*s",
                            m, b, STR_ARG(shown));
     call->answered = in_front;
     return true;

@@ -334,8 +334,8 @@ static bool check_thinking_sampling(struct decoder *decoder, const struct raw_re
                                       "thinking is enabled");
 }
 
-/* Hosted too: between a call and its result a thinking model goes on with its thought, so it must be
- * there. Here not every model thinks, nor before every call. */
+/* Hosted too: between a call and its result a thinking model goes on with its thought, so it must
+ * be there. Here not every model thinks, nor before every call. */
 static bool check_thinking_loop(struct decoder *decoder, const struct raw_request *raw)
 {
     const struct raw_message *messages = raw->messages.items;
@@ -350,9 +350,9 @@ static bool check_thinking_loop(struct decoder *decoder, const struct raw_reques
     const struct raw_block *first = messages[m - 1].content.items;
     return first->kind->facts & THOUGHT || str_is(str_of(first->kind->tag), "redacted_thinking") ||
            decode_fail(decoder, NULL,
-                       "messages.%zu.content.0.type: Expected `thinking` or `redacted_thinking`, but "
-                       "found `%s`. When `thinking` is enabled, a final `assistant` message must start "
-                       "with a thinking block.",
+                       "messages.%zu.content.0.type: Expected `thinking` or `redacted_thinking`, "
+                       "but found `%s`. When `thinking` is enabled, a final `assistant` message "
+                       "must start with a thinking block.",
                        m - 1, first->kind->tag);
 }
 

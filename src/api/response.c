@@ -280,8 +280,8 @@ static void frame_error(const struct message_writer *writer, struct buf *out,
 
 /* ---- events ---- */
 
-/* A backend's input is an object. Another server's may not be, or was cut off: it must not break the
- * body that it stands in. */
+/* A backend's input is an object. Another server's may not be, or was cut off: it must not break
+ * the body that it stands in. */
 static void keep_object(struct message_writer *writer)
 {
     struct buf *content = &writer->content;

@@ -23,8 +23,8 @@ void message_writer_release(struct message_writer *writer);
 void message_writer_event(struct message_writer *writer, struct buf *out,
                           const struct gen_event *event);
 /* A stream that is silent for long: a ping; or, with `content`, an event that Claude Code counts as
- * life (it ignores pings): an empty delta of the open block, or of a text block that is opened for it.
- * Before GEN_STARTED there is no message yet, only pings; after the end nothing. */
+ * life (it ignores pings): an empty delta of the open block, or of a text block that is opened for
+ * it. Before GEN_STARTED there is no message yet, only pings; after the end nothing. */
 void message_writer_keepalive(struct message_writer *writer, struct buf *out, bool content);
 bool message_writer_started(const struct message_writer *writer);   /* a byte was written */
 struct str message_writer_id(const struct message_writer *writer);

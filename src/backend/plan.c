@@ -1,7 +1,7 @@
 /* plan.c - see plan.h.
  *
- * The hard thing is which schema a grammar's error is about: the engine knows parts of a set by their
- * names, the client its own places in the body. */
+ * The hard thing is which schema a grammar's error is about: the engine knows parts of a set by
+ * their names, the client its own places in the body. */
 #include "backend/plan.h"
 
 #include <stdlib.h>
@@ -33,7 +33,8 @@ static struct schema schema_of(const struct message_request *request, struct str
     return (struct schema){request->tools[i].path, request->tools[i].strict};
 }
 
-/* What stands before the first `end`, if it is a part's name. A set of one has no names in its texts. */
+/* What stands before the first `end`, if it is a part's name. A set of one has no names in its
+ * texts. */
 static struct str name_in(const struct grammar_source *source, struct str *text, char end)
 {
     const char *at = memchr(text->s, end, text->n);
@@ -132,7 +133,8 @@ static bool calls_source(struct arena *arena, const struct plan_needs *needs,
     return true;
 }
 
-/* In the format, behind what the dialect has before an answer; or a call instead, where there are tools. */
+/* In the format, behind what the dialect has before an answer; or a call instead, where there are
+ * tools. */
 static struct constraint *format_constraint(struct arena *arena, const struct plan_needs *needs,
                                             struct err *err)
 {
@@ -220,8 +222,8 @@ static uint32_t budget_of(const struct plan_needs *needs)
     return thinking->kind == THINKING_ENABLED && thinking->budget < most ? thinking->budget : most;
 }
 
-/* Puts a thought before what the answer is held to. An adaptive one is the model's own choice while the
- * answer is free; elsewhere there is no other place for it than the beginning. */
+/* Puts a thought before what the answer is held to. An adaptive one is the model's own choice while
+ * the answer is free; elsewhere there is no other place for it than the beginning. */
 static bool plan_thought(struct plan *plan, struct arena *arena, const struct plan_needs *needs,
                          struct err *err)
 {

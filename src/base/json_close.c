@@ -1,4 +1,5 @@
-/* json_close.c - walks over the text by what may come next, with a stack of the brackets that are open.
+/* json_close.c - walks over the text by what may come next, with a stack of the brackets that are
+ * open.
  *
  * It follows the text's outline alone: whether the whole is JSON after all is left to the parser,
  * which is asked at the end. */
@@ -12,9 +13,9 @@ struct outline {
     struct buf open;                    /* '{' or '[', the innermost last */
     enum place place;
     bool key;                           /* STRING: it is one of an object's names */
-    bool filled;                        /* KEY, VALUE: after a comma or a colon, so that it must come */
+    bool filled;                        /* KEY, VALUE: after a comma or a colon: it must come */
     size_t word;                        /* WORD: where it begins */
-    size_t escape;                      /* STRING: characters of \uXXXX so far, or of \x: 0: in none */
+    size_t escape;                      /* STRING: characters of \uXXXX or \x so far; 0: in none */
     char hex[4];
     bool high;                          /* ... and the one before it is half of a pair */
 };

@@ -1,4 +1,4 @@
-/* names.h - a set of texts that is filled once and then asked: sorted, so that a client may size it. */
+/* names.h - a set of texts that is filled once and then asked: sorted, for clients size it. */
 #ifndef PENSIEVE_BASE_NAMES_H
 #define PENSIEVE_BASE_NAMES_H
 

@@ -1,7 +1,7 @@
 /* blocks.c - texts, thoughts and the marks between them, byte by byte; see blocks.h.
  *
- * The hard thing is what must be kept back, and no more than that: `held` is white space, then bytes
- * that begin a mark. What stands in a call is read by blocks_call.c and blocks_xml.c. */
+ * The hard thing is what must be kept back, and no more than that: `held` is white space, then
+ * bytes that begin a mark. What stands in a call is read by blocks_call.c and blocks_xml.c. */
 #include "chat/blocks_parts.h"
 
 enum { HEADER_MAX = 512, MARKS_MAX = 12 };
@@ -131,7 +131,7 @@ static size_t marks_now(const struct blocks *blocks, struct mark *marks)
     return blocks->options.tools ? call_marks(blocks, marks, n) : n;
 }
 
-/* ---- headers of messages: <|channel|>commentary to=functions.x <|constrain|>json<|message|> ---- */
+/* ---- headers: <|channel|>commentary to=functions.x <|constrain|>json<|message|> ---- */
 
 static struct str behind(struct str text, const char *part)
 {

@@ -4,11 +4,11 @@
  * Only what may yet become a mark, or white space that one would swallow, is held back. White space
  * between marks is no block.
  *
- * A call is told as soon as its name is known and its input has begun; then the input's JSON text goes
- * out as it was sampled. What begins like a call but is none before that point comes as text. Once a
- * call was told there is no way back: if its input then turns out to be no JSON object, its block is
- * closed with `broken`, and what follows is text. Under a call's grammar (dialect_grammar) that
- * happens only at the answer's end. */
+ * A call is told as soon as its name is known and its input has begun; then the input's JSON text
+ * goes out as it was sampled. What begins like a call but is none before that point comes as text.
+ * Once a call was told there is no way back: if its input then turns out to be no JSON object, its
+ * block is closed with `broken`, and what follows is text. Under a call's grammar (dialect_grammar)
+ * that happens only at the answer's end. */
 #ifndef PENSIEVE_CHAT_BLOCKS_H
 #define PENSIEVE_CHAT_BLOCKS_H
 
@@ -57,14 +57,14 @@ struct blocks {
     bool after_mark;                    /* white space is nothing until something is said */
     bool said;                          /* the answer has begun, with a text or a thought */
     bool plain;                         /* no mark was taken yet */
-    bool thought_ends;                  /* harmony: of the marks that close it some are still to come */
+    bool thought_ends;                  /* harmony: some of the marks that close it are to come */
     bool open;                          /* a block is, */
     enum block_type type;               /* of this type */
     struct buf out;                     /* of the open block, not handed out yet */
     struct buf held;                    /* may become a mark; white space before it, */
     size_t space;                       /* so much */
     struct call {                       /* what is read as one */
-        struct buf raw;                 /* as it was sampled, until the feed after which it is told */
+        struct buf raw;                 /* as it was sampled, up to the feed that tells it */
         size_t begun;                   /* where in raw it begins, behind its mark */
         bool bare, sure;                /* opened by no mark; and yet it can only be a call */
         bool list, told, named, done;   /* done: its input was whole */
@@ -88,9 +88,10 @@ void blocks_end(struct blocks *blocks, blocks_fn *fn, void *context);
 enum blocks_place blocks_place(const struct blocks *blocks);
 /* All that was fed is one text, byte for byte. */
 bool blocks_plain(const struct blocks *blocks);
-/* After the feed in which a call has opened, what of it stands behind its opening mark already: the rest
- * of a token; the call's form, where only that tells it from text (Llama's {"name": ..., "parameters":).
- * Feed dialect_grammar(DIALECT_OPENED)'s constraint with it first. Valid until the next feed. */
+/* After the feed in which a call has opened, what of it stands behind its opening mark already: the
+ * rest of a token; the call's form, where only that tells it from text (Llama's {"name": ...,
+ * "parameters":). Feed dialect_grammar(DIALECT_OPENED)'s constraint with it first. Valid until the
+ * next feed. */
 struct str blocks_begun(const struct blocks *blocks);
 
 #endif

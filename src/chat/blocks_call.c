@@ -1,7 +1,7 @@
 /* blocks_call.c - one call as JSON, or as a name and JSON, byte by byte.
  *
- * An object's keys are looked at, its values are followed: the name is taken out, the input goes out as it
- * comes, other values are nothing. An input before its name waits. */
+ * An object's keys are looked at, its values are followed: the name is taken out, the input goes
+ * out as it comes, other values are nothing. An input before its name waits. */
 #include "chat/blocks_parts.h"
 
 #include <yyjson.h>

@@ -1,4 +1,5 @@
-/* blocks_parts.h - between blocks.c (texts, thoughts, marks) and blocks_*.c (what stands in a call). */
+/* blocks_parts.h - between blocks.c (texts, thoughts, marks) and blocks_*.c (what stands in a
+ * call). */
 #ifndef PENSIEVE_CHAT_BLOCKS_PARTS_H
 #define PENSIEVE_CHAT_BLOCKS_PARTS_H
 

@@ -1,9 +1,9 @@
 /* blocks_xml.c - a call as Qwen3-Coder writes it, turned into JSON as it comes:
  *   <function=NAME> <parameter=KEY>\nvalue\n</parameter> ... </function>
  *
- * The hard thing is that a value doesn't say whether it is a string: its tool's schema does. Strings go
- * out as they come, others once they are seen whole, as what they are in JSON if that is one of the
- * types they may have, and as a string if not. */
+ * The hard thing is that a value doesn't say whether it is a string: its tool's schema does.
+ * Strings go out as they come, others once they are seen whole, as what they are in JSON if that is
+ * one of the types they may have, and as a string if not. */
 #include "chat/blocks_parts.h"
 
 #include <yyjson.h>

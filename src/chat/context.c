@@ -1,5 +1,5 @@
-/* context.c - see context.h. The hard thing is an answer that was sampled here: its text stands for its
- * tokens, and of a call only the value came back, not the spelling that was sampled. */
+/* context.c - see context.h. The hard thing is an answer that was sampled here: its text stands for
+ * its tokens, and of a call only the value came back, not the spelling that was sampled. */
 #include "chat/context.h"
 
 #include "base/json.h"
@@ -41,8 +41,9 @@ static void told_text(struct buf *out, const struct message *message)
         buf_str(out, message->blocks[i].text);
 }
 
-/* A call's input may come back in other bytes, which the tokens stand for all the same; nothing is behind
- * the last that was sampled but the text of a stop sequence. false: not this text, a digest's collision. */
+/* A call's input may come back in other bytes, which the tokens stand for all the same; nothing is
+ * behind the last that was sampled but the text of a stop sequence. false: not this text, a
+ * digest's collision. */
 static bool fit(struct replay *replay, size_t bytes, bool called)
 {
     struct replay_part *sampled = NULL;

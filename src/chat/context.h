@@ -1,4 +1,5 @@
-/* context.h - turns as a chat template's variables, as transformers' apply_chat_template names them. */
+/* context.h - turns as a chat template's variables, as transformers' apply_chat_template names
+ * them. */
 #ifndef PENSIEVE_CHAT_CONTEXT_H
 #define PENSIEVE_CHAT_CONTEXT_H
 

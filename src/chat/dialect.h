@@ -1,9 +1,9 @@
 /* dialect.h - how a family of models writes tool calls and thoughts, and the grammar of its calls.
  *
- * A dialect is a row of data, found by what stands in the model's chat template. It says which marks
- * open and close what; blocks.h reads an answer by it, and dialect_grammar makes of a request's tools
- * the set of grammars that a call is held to. The syntaxes come from the families' own templates and
- * model cards; docs/tools.md has them side by side. */
+ * A dialect is a row of data, found by what stands in the model's chat template. It says which
+ * marks open and close what; blocks.h reads an answer by it, and dialect_grammar makes of a
+ * request's tools the set of grammars that a call is held to. The syntaxes come from the families'
+ * own templates and model cards; docs/tools.md has them side by side. */
 #ifndef PENSIEVE_CHAT_DIALECT_H
 #define PENSIEVE_CHAT_DIALECT_H
 
@@ -33,8 +33,8 @@ bool dialect_thinks(const struct dialect *dialect, struct str *open, struct str 
  * text, which is a JSON object. false: out has no room. */
 bool dialect_put_calls(struct buf *out, const struct dialect *dialect,
                        const struct content_block *calls, size_t n);
-/* What a system message has to say about the request's tools (all of them: the caller leaves out what is
- * not to be shown yet) and how they are called, for templates that don't. */
+/* What a system message has to say about the request's tools (all of them: the caller leaves out
+ * what is not to be shown yet) and how they are called, for templates that don't. */
 void dialect_wording(struct buf *out, const struct dialect *dialect,
                      const struct message_request *request);
 
@@ -42,7 +42,7 @@ void dialect_wording(struct buf *out, const struct dialect *dialect,
 
 enum dialect_moment {
     DIALECT_FORCED,             /* the answer must begin with a call */
-    DIALECT_OPENED,             /* the call's opening mark has just been written; see blocks_begun */
+    DIALECT_OPENED,             /* the call's opening mark was just written; see blocks_begun */
 };
 
 /* The number of the control token that is spelled so, or -1: then a mark is plain text. */
@@ -58,16 +58,16 @@ struct dialect_needs {
     const void *context;
 };
 
-/* A set of grammars: the first is Lark and called "call", then JSON schemas "t0", "t1" ... of the tools
- * that may be called, numbered by their places in the request: not the deferred ones that no result
- * has referred to. When it is complete the answer ends; unless choice.one further calls may follow.
- * Where the schemas would be too many or too large, the largest are held to "any object" (logged), but
- * never a strict tool's. ERR_INVALID: there is no tool that could be called. */
+/* A set of grammars: the first is Lark and called "call", then JSON schemas "t0", "t1" ... of the
+ * tools that may be called, numbered by their places in the request: not the deferred ones that no
+ * result has referred to. When it is complete the answer ends; unless choice.one further calls may
+ * follow. Where the schemas would be too many or too large, the largest are held to "any object"
+ * (logged), but never a strict tool's. ERR_INVALID: there is no tool that could be called. */
 bool dialect_grammar(struct arena *arena, const struct dialect_needs *needs,
                      struct grammar_source *out, struct err *err);
 
-/* What the model writes before an answer that is text (harmony's header of a message), as Lark, to stand
- * before a grammar of that text. n == 0: nothing. */
+/* What the model writes before an answer that is text (harmony's header of a message), as Lark, to
+ * stand before a grammar of that text. n == 0: nothing. */
 struct str dialect_before_answer(struct arena *arena, const struct dialect_needs *needs);
 
 #endif

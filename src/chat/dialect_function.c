@@ -1,8 +1,8 @@
-/* dialect_function.c - the grammar of a call as Qwen3-Coder writes it, where a value is text or JSON by its
- * type (blocks_xml.c reads it back by the same rule).
+/* dialect_function.c - the grammar of a call as Qwen3-Coder writes it, where a value is text or
+ * JSON by its type (blocks_xml.c reads it back by the same rule).
  *
- * Parameters come in the schema's order. A string's value is any text, or one of its enum: its other
- * keywords are not enforced. */
+ * Parameters come in the schema's order. A string's value is any text, or one of its enum: its
+ * other keywords are not enforced. */
 #include "chat/grammar_writer.h"
 
 #include <stdlib.h>

@@ -98,8 +98,8 @@ static struct sized *sort_by_size(const struct writer *writer)
     return sized;
 }
 
-/* The smallest are kept as they are, as long as there is room for them; strict ones in any case: the
- * engine then says what is too much. Returns how many are not. */
+/* The smallest are kept as they are, as long as there is room for them; strict ones in any case:
+ * the engine then says what is too much. Returns how many are not. */
 static size_t make_room(struct writer *writer, const struct sized *sized, size_t lark_bytes)
 {
     size_t bytes = lark_bytes, values = 0, parts = 2, loosened = 0;     /* the first, and any */
@@ -269,7 +269,8 @@ static void put_rest(struct writer *writer, bool many)
 
     put(writer, "rest:");
     if (dialect->syntax == SYNTAX_LIST)
-        put(writer, many ? " w \"[\" w body ( w \",\" w body )* w \"]\"" : " w \"[\" w body w \"]\"");
+        put(writer, many ? " w \"[\" w body ( w \",\" w body )* w \"]\""
+                         : " w \"[\" w body w \"]\"");
     else if (dialect->syntax == SYNTAX_BARE)
         put(writer, many ? " body ( w \";\" w body )*" : " body");
     else

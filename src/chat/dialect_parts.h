@@ -26,8 +26,9 @@ struct dialect {
     const char *before;                         /* written before the first call's mark */
     const char *open[DIALECT_MARKS_MAX];
     const char *space;                          /* between the marks and what they enclose */
-    const char *id;                             /* an id of 9 letters may come behind it: NAMED: the mark
-                                                 * before input's; else a key behind input, or NULL */
+    const char *id;                             /* an id of 9 letters may come behind it. NAMED:
+                                                 * the mark before input's; else a key behind input,
+                                                 * or NULL */
     const char *input;                          /* NAMED: the mark; else the input's key */
     const char *close[DIALECT_MARKS_MAX];       /* the first belongs to the call */
     const char *after;                          /* written behind the last call */

@@ -1,5 +1,5 @@
-/* dialect_text.c - calls as the model writes them, and in words how to write one: for templates that don't
- * know tools. */
+/* dialect_text.c - calls as the model writes them, and in words how to write one: for templates
+ * that don't know tools. */
 #include "chat/dialect_parts.h"
 
 #include <stdlib.h>
@@ -151,8 +151,8 @@ void dialect_wording(struct buf *out, const struct dialect *dialect,
     };
     const bool one = request->tool_choice.one || dialect->single;
 
-    buf_cstr(out, "# Tools\n\nYou can call these tools. Each line is one of them as JSON: its name, "
-                  "what it does, and the JSON Schema of its parameters.\n<tools>\n");
+    buf_cstr(out, "# Tools\n\nYou can call these tools. Each line is one of them as JSON: its "
+                  "name, what it does, and the JSON Schema of its parameters.\n<tools>\n");
     for (size_t i = 0; i < request->tools_n; i++)
         put_tool(out, &request->tools[i]);
     buf_cstr(out, "</tools>\n\nTo call a tool, write exactly this and nothing behind it, with the "

@@ -1,15 +1,16 @@
-/* dialects.c - the table of dialects. docs/tools.md shows what each looks like and where it is from. */
+/* dialects.c - the table of dialects. docs/tools.md shows what each looks like and where it is
+ * from. */
 #include "chat/dialect_parts.h"
 
 #define THINK .think_open = "<think>", .think_close = "</think>"
 #define HERMES                                                                                     \
-    .syntax = SYNTAX_OBJECT, .open = {"<tool_call>"}, .space = "\n", .input = "arguments",          \
+    .syntax = SYNTAX_OBJECT, .open = {"<tool_call>"}, .space = "\n", .input = "arguments",         \
     .close = {"</tool_call>"}, .between = "\n"
 #define XML                                                                                        \
-    .syntax = SYNTAX_XML, .open = {"<tool_call>", "<function="}, .space = "\n",                     \
+    .syntax = SYNTAX_XML, .open = {"<tool_call>", "<function="}, .space = "\n",                    \
     .close = {"</tool_call>", "</function>"}, .between = "\n"
 #define MISTRAL                                                                                    \
-    .syntax = SYNTAX_NAMED, .open = {"[TOOL_CALLS]"}, .space = "", .id = "[CALL_ID]",               \
+    .syntax = SYNTAX_NAMED, .open = {"[TOOL_CALLS]"}, .space = "", .id = "[CALL_ID]",              \
     .input = "[ARGS]", .between = ""
 
 /* The first row of which all is found is the dialect. */

@@ -1,4 +1,5 @@
-/* grammar_writer.h - between dialect_grammar.c and dialect_function.c, which both write a call's grammar. */
+/* grammar_writer.h - between dialect_grammar.c and dialect_function.c, which both write a call's
+ * grammar. */
 #ifndef PENSIEVE_CHAT_GRAMMAR_WRITER_H
 #define PENSIEVE_CHAT_GRAMMAR_WRITER_H
 

@@ -174,7 +174,8 @@ bool marks_needless(struct str text)
 
     for (size_t i = 0; i < text.n; i++) {
         const char c = text.s[i];
-        const bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        const bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                          (c >= '0' && c <= '9');
         if (!word && (c == '\0' || !strchr(harmless, c)))
             return false;
     }

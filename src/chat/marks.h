@@ -1,9 +1,9 @@
 /* marks.h - keeps what clients wrote apart from what the template writes, through a rendering.
  *
  * Before rendering, marks go around the client's text and behind its brackets; they are Unicode
- * noncharacters, which a template passes on as it does any letter. After rendering they are taken out
- * again, and where they stood says which bytes are the client's: plain text, whatever they spell; which
- * of them the model once sampled; and where blocks with cache_control end. */
+ * noncharacters, which a template passes on as it does any letter. After rendering they are taken
+ * out again, and where they stood says which bytes are the client's: plain text, whatever they
+ * spell; which of them the model once sampled; and where blocks with cache_control end. */
 #ifndef PENSIEVE_CHAT_MARKS_H
 #define PENSIEVE_CHAT_MARKS_H
 
@@ -30,22 +30,23 @@ struct marks_point {
  * begin. A bracket is set off from what follows, so that a template which looks for "</think>" or
  * "[TOOL_CALLS]" finds its own only. */
 void marks_put(struct buf *out, struct str text, const struct marks_point *points, size_t points_n);
-/* The same of an answer that was sampled here: nothing of it can be trimmed, and `number` is its place
- * in the list that marks_take gets. */
+/* The same of an answer that was sampled here: nothing of it can be trimmed, and `number` is its
+ * place in the list that marks_take gets. */
 void marks_put_replay(struct buf *out, struct str text, const struct marks_point *points,
                       size_t points_n, const struct replay *replay, size_t number);
 
-/* A JSON value, as the text of one, with marks in its strings: keys too, for templates write both out. A
- * string of nothing but letters, digits and some signs (marks_needless) stays as it is, so that a template
- * can look for "string" or "properties". */
+/* A JSON value, as the text of one, with marks in its strings: keys too, for templates write both
+ * out. A string of nothing but letters, digits and some signs (marks_needless) stays as it is, so
+ * that a template can look for "string" or "properties". */
 void marks_put_json(struct buf *out, yyjson_val *value);
 /* The same of one string; with a point at its end, if that isn't NULL. */
 void marks_put_string(struct buf *out, struct str text, const struct marks_point *point);
 /* No part of it can be a control token's spelling, or complete one in a template. */
 bool marks_needless(struct str text);
 
-/* Takes the marks out of rendered text. A point that the template left out is not in out->points; of
- * several, the first counts. ERR_INVALID: the template cut a text so that its borders are lost. */
+/* Takes the marks out of rendered text. A point that the template left out is not in out->points;
+ * of several, the first counts. ERR_INVALID: the template cut a text so that its borders are
+ * lost. */
 bool marks_take(struct arena *arena, struct str rendered, const struct replay *const *replays,
                 size_t replays_n, struct prompt *out, struct err *err);
 

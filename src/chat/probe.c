@@ -1,5 +1,5 @@
-/* probe.c - see probe.h. Small conversations are rendered, and what stands in the text where is what the
- * template does.
+/* probe.c - see probe.h. Small conversations are rendered, and what stands in the text where is
+ * what the template does.
  *
  * The hard thing is to tell "shown" from "shown right": arguments that come out as Python prints a
  * dict are shown, but wrong. */
@@ -11,9 +11,9 @@
 #define SYSTEM_TOOLS "{\"role\":\"system\",\"content\":\"probe-system\",\"tools\":\"[probe_tool]\"}"
 #define ASSISTANT "{\"role\":\"assistant\",\"content\":\"probe-assistant\"}"
 #define TOOLS                                                                                      \
-    "[{\"type\":\"function\",\"function\":{\"name\":\"probe_tool\",\"description\":\"probe-tool\","    \
-    "\"parameters\":{\"type\":\"object\",\"properties\":{\"probe_key\":{\"type\":\"string\","          \
-    "\"description\":\"probe-property\"}}}}}]"
+    "[{\"type\":\"function\",\"function\":{\"name\":\"probe_tool\",\"description\":"              \
+    "\"probe-tool\",\"parameters\":{\"type\":\"object\",\"properties\":{\"probe_key\":"            \
+    "{\"type\":\"string\",\"description\":\"probe-property\"}}}}}]"
 
 #define THOUGHTS(on) "\"enable_thinking\":" on ","
 
@@ -75,8 +75,8 @@ static struct str result(const struct probe *probe, bool other)
 {
     const struct spelling *spelling = &probe->spelling;
 
-    return arena_printf(probe->arena, "{\"role\":\"tool\",\"content\":\"probe-%sresult\",\"name\":\"%s\","
-                        "\"tool_call_id\":\"%s\"}", other ? "other-" : "",
+    return arena_printf(probe->arena, "{\"role\":\"tool\",\"content\":\"probe-%sresult\","
+                        "\"name\":\"%s\",\"tool_call_id\":\"%s\"}", other ? "other-" : "",
                         other ? "probe_other" : "probe_called",
                         other ? spelling->other_id : spelling->id);
 }
@@ -84,8 +84,8 @@ static struct str result(const struct probe *probe, bool other)
 /* An assistant's message with one call. */
 static struct str calling(const struct probe *probe, const char *content)
 {
-    return arena_printf(probe->arena, "{\"role\":\"assistant\",\"content\":\"%s\",\"tool_calls\":[%.*s]}",
-                        content, STR_ARG(call(probe, false)));
+    return arena_printf(probe->arena, "{\"role\":\"assistant\",\"content\":\"%s\","
+                        "\"tool_calls\":[%.*s]}", content, STR_ARG(call(probe, false)));
 }
 
 /* ---- what is tried ---- */
@@ -116,7 +116,8 @@ static bool try_spelling(const struct probe *probe)
         STR_ARG(result(probe, false)));
     struct str out;
 
-    return SHOWS(probe, all, "probe-user", "probe_called", "probe_key", "probe-value", "probe-again") &&
+    return SHOWS(probe, all, "probe-user", "probe_called", "probe_key", "probe-value",
+                 "probe-again") &&
            render(probe, all, &out, NULL) && !find(out, out.s, "'probe_key'") &&
            !find(out, out.s, "\\\"probe_key");
 }
@@ -127,7 +128,8 @@ static void choose_spelling(struct probe *probe, struct template_traits *traits)
     static const struct spelling spellings[] = {
         {"probe_id_of_a_call", "probe_id_of_another", "{\"probe_key\":\"probe-value\"}"},
         {"probeid01", "probeid02", "{\"probe_key\":\"probe-value\"}"},
-        {"probe_id_of_a_call", "probe_id_of_another", "\"{\\\"probe_key\\\": \\\"probe-value\\\"}\""},
+        {"probe_id_of_a_call", "probe_id_of_another",
+         "\"{\\\"probe_key\\\": \\\"probe-value\\\"}\""},
         {"probeid01", "probeid02", "\"{\\\"probe_key\\\": \\\"probe-value\\\"}\""},
     };
 
@@ -145,15 +147,15 @@ static void try_calls(const struct probe *probe, struct template_traits *traits)
 {
     const struct str both = arena_printf(
         probe->arena, USER ",{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[%.*s,%.*s]},"
-        "%.*s,%.*s", STR_ARG(call(probe, false)), STR_ARG(call(probe, true)), STR_ARG(result(probe, false)),
-        STR_ARG(result(probe, true)));
+        "%.*s,%.*s", STR_ARG(call(probe, false)), STR_ARG(call(probe, true)),
+        STR_ARG(result(probe, false)), STR_ARG(result(probe, true)));
     const struct str beside = arena_printf(probe->arena, USER ",%.*s,%.*s",
                                            STR_ARG(calling(probe, "probe-beside")),
                                            STR_ARG(result(probe, false)));
-
     const struct str thought = arena_printf(
         probe->arena, USER ",{\"role\":\"assistant\",\"content\":\"probe-beside\","
-        "\"reasoning_content\":\"probe-thought\",\"thinking\":\"probe-thought\",\"tool_calls\":[%.*s]},%.*s", STR_ARG(call(probe, false)),
+        "\"reasoning_content\":\"probe-thought\",\"thinking\":\"probe-thought\","
+        "\"tool_calls\":[%.*s]},%.*s", STR_ARG(call(probe, false)),
         STR_ARG(result(probe, false)));
 
     traits->calls_parallel = SHOWS(probe, both, "probe_called", "probe-value", "probe_other",
@@ -166,7 +168,8 @@ static void try_results(const struct probe *probe, struct template_traits *trait
 {
     const struct str head = arena_printf(probe->arena, USER ",%.*s,%.*s,%.*s",
                                          STR_ARG(calling(probe, "probe-beside")),
-                                         STR_ARG(result(probe, false)), STR_ARG(result(probe, true)));
+                                         STR_ARG(result(probe, false)),
+                                         STR_ARG(result(probe, true)));
     const struct str more = arena_printf(probe->arena, "%.*s," ASSISTANT "," AGAIN, STR_ARG(head));
     const struct str user = arena_printf(probe->arena, "%.*s," AGAIN, STR_ARG(head));
 
@@ -219,8 +222,8 @@ static void try_definitions(struct probe *probe, struct template_traits *traits)
     if (traits->tools)
         return;
     probe->tools = "null";
-    traits->tools_in_system = SHOWS(probe, STR(SYSTEM_TOOLS "," USER), "probe-system", "[probe_tool]",
-                                    "probe-user");
+    traits->tools_in_system = SHOWS(probe, STR(SYSTEM_TOOLS "," USER), "probe-system",
+                                    "[probe_tool]", "probe-user");
     traits->tools = traits->tools_in_system;
 }
 
@@ -241,7 +244,8 @@ static void try_tools(struct probe *probe, struct template_traits *traits)
 /* ---- how an answer begins ---- */
 
 /* What stands behind `mark`: up to probe-assistant, or all. n == 0: not rendered so. */
-static struct str behind(const struct probe *probe, struct str messages, const char *mark, bool told)
+static struct str behind(const struct probe *probe, struct str messages, const char *mark,
+                         bool told)
 {
     struct str out;
 
@@ -283,8 +287,8 @@ static void try_efforts(struct probe *probe, struct template_traits *traits)
     if (!find(probe->source, probe->source.s, "reasoning_effort"))
         return;
     for (int i = EFFORT_LOW; i <= EFFORT_HIGH; i++) {
-        probe->switches = arena_printf(probe->arena, THOUGHTS("false") "\"reasoning_effort\":\"%s\",",
-                                       names[i]).s;
+        probe->switches = arena_printf(probe->arena, THOUGHTS("false")
+                                       "\"reasoning_effort\":\"%s\",", names[i]).s;
         traits->efforts[i] = render(probe, STR(USER), &out, NULL) ? names[i] : NULL;
     }
     probe->switches = THOUGHTS("false");

@@ -130,7 +130,7 @@ bool prompt_render(struct arena *arena, const struct message_request *request,
     struct err first;
 
     if (!render_request(arena, request, &means, store, &turns, &rendered, &first)) {
-        const bool again = means.traits->tools;         /* these tools or calls are too much for it */
+        const bool again = means.traits->tools;         /* these are too much for it */
         means.traits = &words;
         if (!again || !render_request(arena, request, &means, store, &turns, &rendered, NULL)) {
             if (err)

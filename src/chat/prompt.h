@@ -5,13 +5,14 @@
  * their counts are equal by construction.
  *
  * A message is one text to a template, so its blocks are joined: an assistant's as they stand,
- * because they continue each other, those of others with an empty line between, because clients send
- * each as a text of its own. A system message that the template can't take stands, in the same
- * place, in a user message between <system> and </system>; and so, at the end,
- * does the schema of an answer that is to be JSON. Tools, calls and results: turns.h and docs/tools.md.
+ * because they continue each other, those of others with an empty line between, because clients
+ * send each as a text of its own. A system message that the template can't take stands, in the same
+ * place, in a user message between <system> and </system>; and so, at the end, does the schema of
+ * an answer that is to be JSON. Tools, calls and results: turns.h and docs/tools.md.
  *
- * An answer that was sampled here (replay.h) keeps its tokens: so the tokens of a conversation's next
- * turn begin with those of this turn and of its answer, whatever the template does to earlier turns. */
+ * An answer that was sampled here (replay.h) keeps its tokens: so the tokens of a conversation's
+ * next turn begin with those of this turn and of its answer, whatever the template does to earlier
+ * turns. */
 #ifndef PENSIEVE_CHAT_PROMPT_H
 #define PENSIEVE_CHAT_PROMPT_H
 
@@ -24,7 +25,8 @@
 
 enum { PROMPT_POINTS_MAX = REQUEST_MARKS_MAX };
 
-/* Where a block with cache_control ends: the nearest place that the template left, not behind it. */
+/* Where a block with cache_control ends: the nearest place that the template left, not behind
+ * it. */
 struct prompt_point {
     size_t at;                          /* in the text */
     unsigned number;                    /* of the request's blocks with cache_control, from 0 */
@@ -57,8 +59,8 @@ bool prompt_render(struct arena *arena, const struct message_request *request,
                    struct prompt *out, struct err *err);
 bool prompt_tokenize(struct arena *arena, const struct engine *engine, const struct prompt *prompt,
                      struct prompt_tokens *out, struct err *err);
-/* The text of a few tokens before and behind the at-th, which " >>> " goes before: for a person who looks
- * for why two prompts differ. */
+/* The text of a few tokens before and behind the at-th, which " >>> " goes before: for a person who
+ * looks for why two prompts differ. */
 struct str prompt_around(struct arena *arena, const struct engine *engine,
                          const struct tokens *tokens, size_t at);
 

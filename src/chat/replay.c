@@ -226,8 +226,8 @@ static void tell_items(struct buf *told, yyjson_val *array)
         tell_value(told, item);
 }
 
-/* A value by what it is, not by how it is spelled: a client parses an input and writes it again. All
- * numbers are what JavaScript makes of them. Nested no deeper than json_parse allows. */
+/* A value by what it is, not by how it is spelled: a client parses an input and writes it again.
+ * All numbers are what JavaScript makes of them. Nested no deeper than json_parse allows. */
 static void tell_value(struct buf *told, yyjson_val *value)
 {
     const yyjson_type type = yyjson_get_type(value);

@@ -1,14 +1,14 @@
 /* replay.h - what the model sampled, found again when a client sends the answer back.
  *
  * A client returns text; the same text can be cut into tokens in many ways, and the model rarely
- * sampled the one that a tokenizer takes. And it returns a call as a value, which the model wrote in a
- * syntax and spacing of its own. So the sampled tokens of each answer are kept, under a digest of the
- * answer exactly as the client was sent it and of who may see it. An answer of which one byte differs is
- * not found, and is rendered and tokenised like any other.
+ * sampled the one that a tokenizer takes. And it returns a call as a value, which the model wrote
+ * in a syntax and spacing of its own. So the sampled tokens of each answer are kept, under a digest
+ * of the answer exactly as the client was sent it and of who may see it. An answer of which one
+ * byte differs is not found, and is rendered and tokenised like any other.
  *
- * The digest is 128 bits of keyed SipHash, its key secret: nobody can make two texts of one digest. Bounded
- * in entries and bytes, the least recently used go first; any thread may call. With a path the
- * store is also a file (replay_log.h), which outlives the process. */
+ * The digest is 128 bits of keyed SipHash, its key secret: nobody can make two texts of one digest.
+ * Bounded in entries and bytes, the least recently used go first; any thread may call. With a path
+ * the store is also a file (replay_log.h), which outlives the process. */
 #ifndef PENSIEVE_CHAT_REPLAY_H
 #define PENSIEVE_CHAT_REPLAY_H
 
@@ -30,19 +30,19 @@ enum {
     REPLAY_BYTES_MAX = 32 << 20,        /* of all in memory */
 };
 
-/* A run of an answer's bytes, and the tokens that wrote them, control tokens and the marks of thoughts and
- * calls included; ids_n == 0: never sampled (the client began the answer, or a stop sequence cut a token
- * in two), to be tokenised. The bytes are those of the blocks' texts as they were sent, one behind the
- * other: a thought's, a text's, a call's input. */
+/* A run of an answer's bytes, and the tokens that wrote them, control tokens and the marks of
+ * thoughts and calls included; ids_n == 0: never sampled (the client began the answer, or a stop
+ * sequence cut a token in two), to be tokenised. The bytes are those of the blocks' texts as they
+ * were sent, one behind the other: a thought's, a text's, a call's input. */
 struct replay_part {
     size_t bytes;
     const int32_t *ids;
     size_t ids_n;
 };
 
-/* How templates begin an answer that is to come, and one that is told again, can differ by more than
- * nothing: Qwen3 opens with an empty thought, and leaves it out later. The tokens before the answer
- * are the same again if the telling's `drop` gives way to the `add` that was there. */
+/* How templates begin an answer that is to come, and one that is told again, can differ by more
+ * than nothing: Qwen3 opens with an empty thought, and leaves it out later. The tokens before the
+ * answer are the same again if the telling's `drop` gives way to the `add` that was there. */
 struct replay_lead {
     struct str drop, add;
 };
@@ -70,9 +70,9 @@ struct replay_options {
 struct replay_store *replay_new(const struct replay_options *options);
 void replay_free(struct replay_store *store);           /* NULL is allowed; writes what is left */
 
-/* Of an answer's blocks, as they were sent: text blocks beside each other count as one, a thought counts
- * with its signature, a call with its id, its name and the value of its input, however that is spelled.
- * space: only the same one finds it. */
+/* Of an answer's blocks, as they were sent: text blocks beside each other count as one, a thought
+ * counts with its signature, a call with its id, its name and the value of its input, however that
+ * is spelled. space: only the same one finds it. */
 struct replay_key replay_key_of(const struct replay_store *store, uint64_t space,
                                 const struct content_block *blocks, size_t blocks_n);
 /* A copy in the arena, or NULL. */
@@ -92,8 +92,8 @@ struct replay_counts replay_counts(struct replay_store *store);
 /* With its texts and tokens in this arena. */
 struct replay replay_copy(struct arena *arena, const struct replay *replay);
 
-/* How many of the tokens lie wholly within the first `bytes` of what they wrote together. ends[i]: the
- * bytes written when token i was, or REPLAY_WITHIN if it ended inside a character. */
+/* How many of the tokens lie wholly within the first `bytes` of what they wrote together. ends[i]:
+ * the bytes written when token i was, or REPLAY_WITHIN if it ended inside a character. */
 #define REPLAY_WITHIN UINT32_MAX
 size_t replay_whole(const uint32_t *ends, size_t n, size_t bytes);
 

@@ -1,5 +1,5 @@
-/* replay_log.c - see replay_log.h. The hard thing is that nothing here may matter: whatever a crash, a
- * full disk or another server does to the file, at worst an answer is tokenised anew. */
+/* replay_log.c - see replay_log.h. The hard thing is that nothing here may matter: whatever a
+ * crash, a full disk or another server does to the file, at worst an answer is tokenised anew. */
 #include "chat/replay_log.h"
 
 #include <errno.h>
@@ -242,7 +242,7 @@ static void *log_main(void *context)
     struct replay_log *log = context;
 
     for (;;) {
-        const bool last = atomic_load(&log->closing);   /* before the look: nothing comes after it */
+        const bool last = atomic_load(&log->closing);   /* first: nothing comes after it */
         struct item *item = last ? queue_take(log->queue) : queue_wait(log->queue, UINT32_MAX);
         if (item)
             append(log, (struct str){item->payload, item->n});

@@ -4,8 +4,9 @@
  *     file   = "PENSREP1" u64 hash_key[4] u64 model u64 checksum
  *     record = u32 bytes u32 0 u64 checksum payload[bytes]
  *
- * All little-endian; checksums are SipHash with the first two words of hash_key. A thread of its own
- * writes: who appends never waits for a disk; what finds no place in its queue is not written. */
+ * All little-endian; checksums are SipHash with the first two words of hash_key. A thread of its
+ * own writes: who appends never waits for a disk; what finds no place in its queue is not
+ * written. */
 #ifndef PENSIEVE_CHAT_REPLAY_LOG_H
 #define PENSIEVE_CHAT_REPLAY_LOG_H
 
@@ -29,7 +30,8 @@ struct replay_log;
 struct replay_log_options {
     const char *path;
     uint64_t model;
-    /* On opening, each sound record's payload, the oldest first; it may point into it until it returns. */
+    /* On opening, each sound record's payload, the oldest first; it may point into it until it
+     * returns. */
     void (*on_record)(void *context, struct str payload);
     /* For compaction, on the log's thread: appends every live record's payload, each by
      * replay_log_frame, the oldest first. */

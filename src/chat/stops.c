@@ -42,8 +42,8 @@ void stops_release(struct stops *stops)
     *stops = (struct stops){.matched = -1};
 }
 
-/* Feeds one byte to all. The longest sequence that ends with it, or -1; *kept: how much of the text's
- * end may still become one. */
+/* Feeds one byte to all. The longest sequence that ends with it, or -1; *kept: how much of the
+ * text's end may still become one. */
 static int feed(struct stops *stops, char c, size_t *kept)
 {
     int matched = -1;

@@ -1,7 +1,8 @@
 /* stops.h - stop sequences over streamed text: nothing of a match is sent, nothing else is held.
  *
  * Text that may be the beginning of a stop sequence is kept back until it is decided; a match may
- * lie across any number of pushes. The earliest match wins; of two that end together, the longer. */
+ * lie across any number of pushes. The earliest match wins; of two that end together, the
+ * longer. */
 #ifndef PENSIEVE_CHAT_STOPS_H
 #define PENSIEVE_CHAT_STOPS_H
 
@@ -28,7 +29,8 @@ void stops_release(struct stops *stops);
 /* Appends what is decided to out. true: a sequence matched; text before it is in out, the rest is
  * dropped, and further pushes do nothing. */
 bool stops_push(struct stops *stops, struct str text, struct buf *out);
-/* The end came without a match: what was held is text after all, and what is pushed then is another text. */
+/* The end came without a match: what was held is text after all, and what is pushed then is another
+ * text. */
 void stops_finish(struct stops *stops, struct buf *out);
 
 #endif

@@ -1,7 +1,8 @@
 /* template.h - a model's own Jinja chat template, rendered by minijinja (glue/) under limits.
  *
- * Compiled and tried once per model; rendering is pure and may run on several threads at once. A hostile
- * template ends in an error: fuel bounds loops, recursion depth and output size are bounded. */
+ * Compiled and tried once per model; rendering is pure and may run on several threads at once. A
+ * hostile template ends in an error: fuel bounds loops, recursion depth and output size are
+ * bounded. */
 #ifndef PENSIEVE_CHAT_TEMPLATE_H
 #define PENSIEVE_CHAT_TEMPLATE_H
 
@@ -17,8 +18,9 @@ enum { TEMPLATE_SOURCE_BYTES_MAX = 1 << 20, TEMPLATE_OUTPUT_BYTES_MAX = 64 << 20
 
 struct chat_template;
 
-/* How an answer with calls that was sampled here is told again as a message that has content only, so that
- * the template ends the turn, and goes on behind it, as if it had written the calls itself. */
+/* How an answer with calls that was sampled here is told again as a message that has content only,
+ * so that the template ends the turn, and goes on behind it, as if it had written the calls
+ * itself. */
 enum told_calls {
     TOLD_NEVER,                 /* no way was found */
     TOLD_PLAIN,                 /* without tool_calls */
@@ -26,8 +28,8 @@ enum told_calls {
     TOLD_EMPTY,                 /* with tool_calls: [] */
 };
 
-/* What a template does with what it is given, found out by trying (probe.c). Whatever it drops or raises
- * on, it does not take. */
+/* What a template does with what it is given, found out by trying (probe.c). Whatever it drops or
+ * raises on, it does not take. */
 struct template_traits {
     bool system;                /* a system message, first */
     bool system_inside;         /* and in place, after a user's */
@@ -42,7 +44,7 @@ struct template_traits {
     bool user_behind;           /* and a user's behind them */
     bool short_ids;             /* calls must have ids of nine letters and digits */
     enum told_calls told;
-    const char *thinking;       /* the variable that turns thoughts on and off; NULL: none is known */
+    const char *thinking;       /* the variable that turns thoughts on and off; NULL: none known */
     const char *efforts[EFFORTS];       /* what its reasoning_effort is to be; NULL: not set */
 };
 
@@ -63,8 +65,9 @@ struct template_place {
     bool thinking;              /* thoughts are turned on */
 };
 
-/* What the template writes there before an answer that is told again (drop) instead of what it ends with
- * when it asks for one (add), behind what both have in common. Lives as long as the template. */
+/* What the template writes there before an answer that is told again (drop) instead of what it ends
+ * with when it asks for one (add), behind what both have in common. Lives as long as the
+ * template. */
 struct replay_lead template_lead(const struct chat_template *tmpl, struct template_place place);
 
 /* context_json: a JSON object with messages, add_generation_prompt and whatever else the template

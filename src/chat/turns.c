@@ -1,8 +1,8 @@
 /* turns.c - see turns.h.
  *
- * The hard thing is that templates differ in which roles they take where: neighbours of one role make
- * one turn, for many insist that user and assistant alternate, and some take no user's text behind
- * results. */
+ * The hard thing is that templates differ in which roles they take where: neighbours of one role
+ * make one turn, for many insist that user and assistant alternate, and some take no user's text
+ * behind results. */
 #include "chat/turns.h"
 
 #include <stdlib.h>
@@ -343,7 +343,8 @@ static void recall(struct collecting *c, struct turn *turn, bool called)
 /* Whether the template writes this turn's calls and loses nothing; else they are a text. */
 static bool writes_calls(const struct template_traits *traits, const struct turn *turn)
 {
-    return traits->calls && (turn->parts_n == 0 || traits->calls_beside || traits->told == TOLD_NEVER);
+    return traits->calls &&
+           (turn->parts_n == 0 || traits->calls_beside || traits->told == TOLD_NEVER);
 }
 
 /* The call that is answered first, if they are split. */
@@ -423,8 +424,9 @@ static void ask_for_kind(struct collecting *c)
     if (request->tools_n && request->tool_choice.kind == CHOICE_NONE && !request->prefill)
         add_system(c, STR("Answer without calling a tool."), 0, false);
     if (schema.n)
-        add_system(c, arena_printf(c->arena, "Answer with a single JSON value and nothing else. It must "
-                                   "match this JSON Schema:\n%.*s", STR_ARG(schema)), 0, false);
+        add_system(c, arena_printf(c->arena, "Answer with a single JSON value and nothing else. It "
+                                   "must match this JSON Schema:\n%.*s", STR_ARG(schema)), 0,
+                   false);
 }
 
 void turns_collect(struct arena *arena, const struct turns_needs *needs, struct turns *out)

@@ -1,9 +1,9 @@
 /* turns.h - a request as the turns that its model's template can take.
  *
- * Everything stays in the order the client gave. What the template can't take is told in words: system
- * texts as notes in a user's message, tools by the dialect's wording, calls and results as the dialect
- * writes them. A tool that is deferred is shown where a result first refers to it, so that all before
- * that place is the same prefix as without it. */
+ * Everything stays in the order the client gave. What the template can't take is told in words:
+ * system texts as notes in a user's message, tools by the dialect's wording, calls and results as
+ * the dialect writes them. A tool that is deferred is shown where a result first refers to it, so
+ * that all before that place is the same prefix as without it. */
 #ifndef PENSIEVE_CHAT_TURNS_H
 #define PENSIEVE_CHAT_TURNS_H
 
@@ -33,7 +33,7 @@ struct turn {
     const struct message *message;      /* ASSISTANT: what it is made of */
     struct str thoughts;                /* ASSISTANT: n == 0: none */
     bool called;                        /* ASSISTANT: it has calls, */
-    const struct content_block *calls;  /* [calls_n]: for the template to write; else in the parts */
+    const struct content_block *calls;  /* [calls_n]: the template writes them; else in the parts */
     size_t calls_n;
     struct str id, name;                /* RESULT: of the call */
     const struct replay *replay;        /* ASSISTANT: as it was sampled here; NULL: it wasn't */

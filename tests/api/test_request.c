@@ -465,7 +465,8 @@ static void test_billing_line(void **state)
     assert_int_equal(r->system_n, 1);
 }
 
-/* Where the prompt is to be kept: explicit marks, the automatic one, and one on a block that is dropped. */
+/* Where the prompt is to be kept: explicit marks, the automatic one, and one on a block that is
+ * dropped. */
 static void test_cache_marks_are_kept_with_their_time(void **state)
 {
 #define MARK(ttl) "\"cache_control\":{\"type\":\"ephemeral\",\"ttl\":\"" ttl "\"}"

@@ -1,5 +1,6 @@
-/* Calls by the native backend with a tiny real model, whose words mean nothing: at every length of an answer, in every
- * pace of its reader, what comes out are whole calls or calls that were cut and closed. */
+/* Calls by the native backend with a tiny real model, whose words mean nothing: at every length of
+ * an answer, in every pace of its reader, what comes out are whole calls or calls that were cut and
+ * closed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -442,7 +443,8 @@ static void test_held_once_it_has_opened_a_call(void **state)
 #define CALL "<tool_call>" INSIDE
 #define ONE "\"tool_choice\":{\"type\":\"auto\",\"disable_parallel_tool_use\":true},"
 
-/* After a call the grammar lets another begin, unless only one is wanted; and holds that one, too. */
+/* After a call the grammar lets another begin, unless only one is wanted; and holds that one,
+ * too. */
 static void test_several_in_one_answer(void **state)
 {
     const struct str more = STR(INSIDE "\n<tool_call>");
@@ -469,7 +471,8 @@ static void test_several_in_one_answer(void **state)
     (void)state;
 }
 
-/* Where no grammar holds the calls, it is the first whole one that ends an answer that is to have one. */
+/* Where no grammar holds the calls, it is the first whole one that ends an answer that is to have
+ * one. */
 static void test_one_call_that_no_grammar_holds(void **state)
 {
     for (int one = 0; one < 2; one++) {
@@ -492,8 +495,8 @@ static void test_one_call_that_no_grammar_holds(void **state)
     (void)state;
 }
 
-/* What was sampled of an answer that was cut short is found again only where its text is all of that: a
- * thought without text has marks. */
+/* What was sampled of an answer that was cut short is found again only where its text is all of
+ * that: a thought without text has marks. */
 static void test_marks_are_no_part_of_a_text_that_was_cut(void **state)
 {
     static const struct {

@@ -1,5 +1,5 @@
-/* What models write, to blocks: each transcript whole, byte by byte and cut in two at every place, which
- * must make no difference. Control tokens stand between \1 and \2. */
+/* What models write, to blocks: each transcript whole, byte by byte and cut in two at every place,
+ * which must make no difference. Control tokens stand between \1 and \2. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -54,7 +54,8 @@ static void write_event(void *context, const struct blocks_event *event)
     written->open = event->kind != BLOCKS_CLOSE;
 }
 
-/* Pieces end before `cut`, and after each byte if step is 1; control tokens are one piece always. */
+/* Pieces end before `cut`, and after each byte if step is 1; control tokens are one piece
+ * always. */
 static void feed(struct blocks *blocks, const char *text, size_t cut, size_t step,
                  struct written *written)
 {

@@ -1,5 +1,5 @@
-/* Dialects: which template has which; calls as each writes them, and back; the grammars of calls, with
- * marks as text and as control tokens, which stand between \1 and \2. */
+/* Dialects: which template has which; calls as each writes them, and back; the grammars of calls,
+ * with marks as text and as control tokens, which stand between \1 and \2. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -31,9 +31,9 @@ static const struct content_block calls[] = {
 
 /* ---- text ---- */
 
-/* As each family's own template writes these calls (jinja2 3.1.6), up to the end of the turn; without
- * the ids that Mistral's need, and what stands between two calls of Llama and gpt-oss is from their
- * documentation: their templates take one. Phi's and Granite's templates write none. */
+/* As each family's own template writes these calls (jinja2 3.1.6), up to the end of the turn;
+ * without the ids that Mistral's need, and what stands between two calls of Llama and gpt-oss is
+ * from their documentation: their templates take one. Phi's and Granite's templates write none. */
 static const struct {
     const char *family, *text;
 } written[] = {
@@ -399,7 +399,8 @@ static struct tool wide_tool(struct arena *arena, const char *name, int paramete
     return tool;
 }
 
-/* In Qwen3-Coder's syntax each parameter is a part of its own, and what is too much goes without. */
+/* In Qwen3-Coder's syntax each parameter is a part of its own, and what is too much goes
+ * without. */
 static void parameters_fit_in_a_set(void **state)
 {
     struct arena *arena = arena_new(1 << 16);

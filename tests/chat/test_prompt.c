@@ -15,8 +15,8 @@
 #include "chat/prompt.h"
 #include "tiny.h"
 
-/* A request of at most a few short texts: "S" system, "u" user, "a" assistant, "s" system inside; the
- * same letter again, lower case, adds a block to that message. */
+/* A request of at most a few short texts: "S" system, "u" user, "a" assistant, "s" system inside;
+ * the same letter again, lower case, adds a block to that message. */
 struct fixture {
     struct arena *arena;
     struct message_request request;
@@ -87,7 +87,8 @@ static void expect(struct fixture *fixture, const char *expected)
     assert_string_equal(arena_cstr(fixture->arena, prompt.text), expected);
 }
 
-/* How often a control token is in the prompt's tokens; and their texts must give back the prompt. */
+/* How often a control token is in the prompt's tokens; and their texts must give back the
+ * prompt. */
 static size_t count_token(struct fixture *fixture, const char *spelling)
 {
     const struct prompt prompt = rendered(fixture);
@@ -291,8 +292,8 @@ static void system_messages_go_where_the_template_takes_them(void **state)
     (void)state;
 }
 
-/* In the last user's turn, so that what comes before it is the same as without it; and its text is the
- * client's: no control token comes out of it. */
+/* In the last user's turn, so that what comes before it is the same as without it; and its text is
+ * the client's: no control token comes out of it. */
 static void a_schema_is_asked_for_at_the_end(void **state)
 {
     struct fixture fixture;

@@ -1,6 +1,6 @@
-/* Exact replay: turn after turn, the tokens of a conversation begin with those of the turn before and
- * of what was sampled, whatever template, stop or client lies between; a text that was not sampled is
- * never taken for one; and the file gives back after a crash what was sound in it. */
+/* Exact replay: turn after turn, the tokens of a conversation begin with those of the turn before
+ * and of what was sampled, whatever template, stop or client lies between; a text that was not
+ * sampled is never taken for one; and the file gives back after a crash what was sound in it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -106,8 +106,8 @@ static bool begins_with_so_far(const struct talk *talk)
            memcmp(tokens->ids, talk->so_far, talk->so_far_n * sizeof *talk->so_far) == 0;
 }
 
-/* The answer a token a byte: legal, and what no tokenizer would make of words. sent: how much of it the
- * client got. */
+/* The answer a token a byte: legal, and what no tokenizer would make of words. sent: how much of it
+ * the client got. */
 static void answer_cut(struct talk *talk, const char *text, size_t sent)
 {
     const struct message_request *request = &talk->request;
@@ -208,8 +208,8 @@ static void the_lead_is_what_was_there_when_it_was_sampled(void **state)
     (void)state;
 }
 
-/* One letter, a shorter or a longer text, another caller: tokenised as any text, and what the client
- * wrote is what the model sees. */
+/* One letter, a shorter or a longer text, another caller: tokenised as any text, and what the
+ * client wrote is what the model sees. */
 static void what_was_not_sampled_is_not_found(void **state)
 {
     static const char *const edited[] = {"Hello thera", "Hello ther", "Hello there ", "hello there"};
@@ -248,7 +248,8 @@ static void blocks_of_one_answer_are_one_text(void **state)
     (void)state;
 }
 
-/* A call by what its input is, not by how a client spells it again; a thought by its signature too. */
+/* A call by what its input is, not by how a client spells it again; a thought by its signature
+ * too. */
 static void calls_are_found_by_their_value(void **state)
 {
     static const struct content_block sent = {
@@ -282,7 +283,8 @@ static void calls_are_found_by_their_value(void **state)
     (void)state;
 }
 
-/* The client begins the answer, the model goes on, is cut, goes on again, and is told as one text. */
+/* The client begins the answer, the model goes on, is cut, goes on again, and is told as one
+ * text. */
 static void a_begun_answer_is_continued_and_told_again(void **state)
 {
     static const char *const sources[] = {CHATML, TRIMS, CHANNELS, NULL};
@@ -526,7 +528,8 @@ static void the_file_outlives_the_store(void **state)
     (void)state;
 }
 
-/* The file cut at any byte, or with any byte changed: what is found is right, and the store works. */
+/* The file cut at any byte, or with any byte changed: what is found is right, and the store
+ * works. */
 static void a_broken_file_gives_nothing_wrong(void **state)
 {
     struct arena *arena = arena_new(256);

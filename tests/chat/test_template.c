@@ -95,8 +95,9 @@ static bool render(struct str source, struct str bos, struct str eos, struct str
     return result == GLUE_OK;
 }
 
-/* What minijinja does otherwise, none of it used by the templates of models: unary plus, jinja2's rarer
- * globals and filters, % on strings, how Undefined and a namespace print, comparing with undefined. */
+/* What minijinja does otherwise, none of it used by the templates of models: unary plus, jinja2's
+ * rarer globals and filters, % on strings, how Undefined and a namespace print, comparing with
+ * undefined. */
 static const char *const known_differences[] = {
     "{{ d | dictsort }}", "{{ nest.k | selectattr('v') | list }}", "{{ 'k: %s, n: %d' | format",
     "{{ namespace(a=1) }}", "{{ cycler('a','b')", "{{ lipsum()", "{{ [1, 2, 3] | batch(2)",

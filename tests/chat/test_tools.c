@@ -1,6 +1,6 @@
 /* Requests with tools: what our own templates in the shape of models' families make of them is what
- * transformers makes (tests/golden/chat/tools.json, by scripts/chat_golden.py); what a template can't
- * take is told in words; and an agent's turns begin with the tokens of the turn before. */
+ * transformers makes (tests/golden/chat/tools.json, by scripts/chat_golden.py); what a template
+ * can't take is told in words; and an agent's turns begin with the tokens of the turn before. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -323,8 +323,8 @@ static void what_a_template_cannot_take_is_told_otherwise(void **state)
     (void)state;
 }
 
-/* Where a result first refers to it, in the form of those that are shown at the head; and what was before
- * it stays as it was. */
+/* Where a result first refers to it, in the form of those that are shown at the head; and what was
+ * before it stays as it was. */
 static void a_deferred_tool_is_shown_where_it_is_found(void **state)
 {
     static const char *const forms[][2] = {
@@ -377,8 +377,8 @@ static void ids_are_shortened_alike_for_calls_and_results(void **state)
     (void)state;
 }
 
-/* In names of properties, descriptions, arguments, results, with the marks' own letters between: text,
- * also where the template escapes all but ASCII. */
+/* In names of properties, descriptions, arguments, results, with the marks' own letters between:
+ * text, also where the template escapes all but ASCII. */
 static void look_alikes_in_tools_stay_text(void **state)
 {
     static const char body[] = BODY(
