@@ -239,8 +239,9 @@ static bool prepare(struct launch *launch, const struct config *config, struct e
     tell_server(launch);
     tell_model(launch);
     tell_no_proxy(launch);
-    fprintf(stderr, "pensieve: claude with %s (%u tokens) on %s\n", launch->model, launch->context,
-            launch->server.url);
+    const char *room = launch->context
+                           ? arena_printf(launch->arena, " (%u tokens)", launch->context).s : "";
+    fprintf(stderr, "pensieve: claude with %s%s on %s\n", launch->model, room, launch->server.url);
     if (launch->context && launch->context < CLAUDE_PROMPT_TOKENS && !is_small(&config->args)) {
         fprintf(stderr, "pensieve: Claude Code's own prompt with all its tools takes about %d "
                 "tokens, more than this model has room for; --bare, or --tools and "
