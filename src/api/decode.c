@@ -66,6 +66,7 @@ bool decode_refuse(struct decoder *decoder, const struct path *at, const char *f
 {
     va_list args;
 
+    decoder->refused_more = true;
     if (decoder->refused)
         return true;
     struct err *refused = arena_alloc(decoder->arena, sizeof *refused);

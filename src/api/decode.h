@@ -60,6 +60,7 @@ struct decoder {
     const struct request_options *options;
     struct err *err;
     const struct err *refused;          /* the first thing that isn't offered here, or NULL */
+    bool refused_more;                  /* there is one, and not only images */
     struct decode_mark marks[REQUEST_MARKS_MAX];
     size_t marks_n;                     /* counts on beyond the maximum */
 };

@@ -123,6 +123,7 @@ static const struct message_request *request_build(struct decoder *decoder, stru
     *request = (struct message_request){
         .body = body,
         .refused = decoder->refused,
+        .only_images = decoder->refused && !decoder->refused_more,
         .model = raw->model,
         .max_tokens = (uint32_t)raw->max_tokens,
         .stream = raw->stream,

@@ -61,6 +61,7 @@ enum block_type {
     BLOCK_TOOL_USE,
     BLOCK_TOOL_RESULT,
     BLOCK_TOOL_REFERENCE,       /* inside a result: a deferred tool that is to be shown now */
+    BLOCK_IMAGE,                /* there is one only where the request is `refused` */
 };
 
 /* messages[message].content[block] of the body: what came of it may stand elsewhere. */
@@ -72,11 +73,12 @@ struct content_block {
     enum block_type type;
     struct block_place place;   /* of a message's blocks, for errors */
     struct str text;            /* TEXT, THINKING; TOOL_USE: the input, JSON text of an object;
-                                 * REDACTED_THINKING: its data */
+                                 * REDACTED_THINKING: its data; IMAGE: base64, or its address */
     struct str id;              /* TOOL_USE, TOOL_RESULT: of the call */
-    struct str name;            /* TOOL_USE, TOOL_REFERENCE: of the tool */
+    struct str name;            /* TOOL_USE, TOOL_REFERENCE: of the tool; IMAGE: its media type,
+                                 * n == 0: the text is its address */
     struct str signature;       /* THINKING */
-    struct content_block *content;      /* TOOL_RESULT: texts and references */
+    struct content_block *content;      /* TOOL_RESULT: texts, references, images */
     size_t content_n;
     bool is_error;              /* TOOL_RESULT */
     uint32_t cache_seconds;     /* the prompt up to its end is to be kept; 0: nothing is said */
@@ -131,6 +133,7 @@ struct message_request {
     struct str body;                            /* as it came, for who passes it on */
     const struct err *refused;                  /* what who doesn't has to answer: the body holds
                                                  * more than what follows here; NULL: it doesn't */
+    bool only_images;                           /* ... but for images, it doesn't */
     struct str model;                           /* as the client wrote it */
     struct content_block *system;               /* without Claude Code's billing line */
     size_t system_n;

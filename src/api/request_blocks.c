@@ -100,9 +100,14 @@ static struct content_block block_of(struct arena *arena, const struct raw_block
                  : facts & CALL      ? BLOCK_TOOL_USE
                  : facts & RESULT    ? BLOCK_TOOL_RESULT
                  : facts & REFERENCE ? BLOCK_TOOL_REFERENCE
+                 : facts & IMAGE     ? BLOCK_IMAGE
                                      : BLOCK_TEXT;
     if (facts & THOUGHT)
         block.signature = raw->note;
+    if (facts & IMAGE) {
+        block.text = raw->source.content.text;
+        block.name = raw->source.media;
+    }
     if (facts & RESULT)
         build_result(arena, &raw->source.content, &block);
     if (facts & SOURCE) {

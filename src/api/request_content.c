@@ -140,9 +140,17 @@ static const char *const image_types[] = {"image/jpeg", "image/png", "image/gif"
                                           NULL};
 static const char *const pdf_types[] = {"application/pdf", NULL};
 static const char *const plain_types[] = {"text/plain", NULL};
+static bool take_media(struct decoder *decoder, const struct path *at, yyjson_val *value,
+                       const void *rule, void *out)
+{
+    if (out)
+        *(struct str *)out = json_str(value);
+    return take_enum(decoder, at, value, rule, NULL);
+}
+
 static const struct field image_base64[] = {
-    {"media_type", take_enum, image_types, REQUIRED, 0},
-    {"data", take_string, NULL, REQUIRED, 0},
+    {"media_type", take_media, image_types, REQUIRED, INTO(struct raw_source, media)},
+    {"data", take_string, NULL, REQUIRED, INTO(struct raw_source, content.text)},
 };
 static const struct field pdf_base64[] = {
     {"media_type", take_enum, pdf_types, REQUIRED, 0},
@@ -152,21 +160,23 @@ static const struct field plain_source[] = {
     {"media_type", take_enum, plain_types, REQUIRED, 0},
     {"data", take_string, NULL, REQUIRED, INTO(struct raw_source, content.text)},
 };
-static const struct field url_source[] = {{"url", take_string, NULL, REQUIRED, 0}};
+static const struct field url_source[] = {
+    {"url", take_string, NULL, REQUIRED, INTO(struct raw_source, content.text)}};
 static const struct field file_source[] = {{"file_id", take_string, NULL, REQUIRED, 0}};
 
 static const struct variant image_sources[] = {
     {"base64", {TABLE(image_base64), false, NULL}, 0},
     {"url", {TABLE(url_source), false, NULL}, 0},
-    {"file", {TABLE(file_source), false, NULL}, 0},
+    {"file", {TABLE(file_source), false, NULL}, REFUSED},
 };
-static const struct tagged_union image_source = {TABLE(image_sources), 0};
+static const struct tagged_union image_source = {TABLE(image_sources),
+                                                 INTO(struct raw_source, kind)};
 static const char *const oversized[] = {"downsize", "error", NULL};
 static const struct field transformation_fields[] = {
     {"oversized_image", take_enum, oversized, 0, 0}};
 static const struct shape transformations = {TABLE(transformation_fields), false, NULL};
 static const struct field image_fields[] = {
-    {"source", take_union, &image_source, REQUIRED, 0},
+    {"source", take_union, &image_source, REQUIRED, INTO(struct raw_block, source)},
     {"cache_control", take_cache_control, NULL, NULLABLE, INTO(struct raw_block, mark)},
     {"transformations", take_object, &transformations, 0, 0},
 };
@@ -185,7 +195,7 @@ static bool take_string_or_list(struct decoder *decoder, const struct path *at, 
 
 static const struct variant custom_chunks[] = {
     {"text", {TABLE(text_fields), false, check_text}, TEXT},
-    {"image", {TABLE(image_fields), false, NULL}, REFUSED},
+    {"image", {TABLE(image_fields), false, NULL}, REFUSED | IMAGE},
 };
 static const struct tagged_union custom_chunk = {TABLE(custom_chunks),
                                                  INTO(struct raw_block, kind)};
@@ -247,7 +257,7 @@ static bool check_result_text(struct decoder *decoder, const struct path *at, vo
 
 static const struct variant result_blocks[] = {
     {"text", {TABLE(text_fields), false, check_result_text}, TEXT},
-    {"image", {TABLE(image_fields), false, NULL}, REFUSED},
+    {"image", {TABLE(image_fields), false, NULL}, REFUSED | IMAGE},
     {"search_result", {TABLE(search_result_fields), false, NULL}, SOURCE},
     {"document", {TABLE(document_fields), false, NULL}, SOURCE},
     {"tool_reference", {TABLE(tool_reference_fields), false, NULL}, REFERENCE},
@@ -293,7 +303,7 @@ static const struct field compaction_fields[] = {
 
 static const struct variant blocks[] = {
     {"text", {TABLE(text_fields), false, check_text}, BY_ALL | TEXT | CACHEABLE},
-    {"image", {TABLE(image_fields), false, NULL}, BY_USER | REFUSED | CACHEABLE},
+    {"image", {TABLE(image_fields), false, NULL}, BY_USER | REFUSED | IMAGE | CACHEABLE},
     {"document",
      {TABLE(document_fields), false, NULL},
      BY_USER | BY_ASSISTANT | SOURCE | CACHEABLE | USER_UNDER_V26},

@@ -16,7 +16,8 @@ enum block_facts {
     BY_ALL = BY_USER | BY_ASSISTANT | BY_SYSTEM,
     DROPPED = 8,                /* accepted in history, not shown to the model */
     HOSTED = 16,                /* dropped; refused if strict: another server's doing */
-    REFUSED = 32,               /* known, but not supported by this server yet; an empty text */
+    REFUSED = 32,               /* known, but not supported by this server yet; an empty text,
+                                 * if it is no image */
     CACHEABLE = 64,
     USER_UNDER_V26 = 128,       /* V26 takes the assistant's right away */
     /* What it is to the model: */
@@ -26,6 +27,7 @@ enum block_facts {
     RESULT = 2048,              /* of a call */
     SOURCE = 4096,              /* a document or search result: text with a head */
     REFERENCE = 8192,           /* to a deferred tool */
+    IMAGE = 16384,
 };
 
 struct raw_mark {
@@ -40,8 +42,9 @@ struct raw_content {
 };
 
 struct raw_source {
-    const struct variant *kind; /* of a document's source; NULL: not a document */
-    struct raw_content content;
+    const struct variant *kind; /* of a document's or an image's; NULL: neither */
+    struct raw_content content; /* its text, data or address */
+    struct str media;           /* type; an image's, if it is there as data */
 };
 
 struct raw_block {

@@ -434,16 +434,21 @@ bool request_check_options(struct decoder *decoder, const struct raw_request *ra
 
 /* ---- what is not offered ---- */
 
-/* What a block is, and what it is made of. */
+/* What a block is, and what it is made of. An image is one for whoever sees, but not in a document,
+ * which is text, nor as a file, which is elsewhere. */
 static void refuse_block(struct decoder *decoder, const struct path *at,
-                         const struct raw_block *block)
+                         const struct raw_block *block, bool in_document)
 {
     const struct raw_source *source = &block->source;
     const struct raw_block *inside = source->content.blocks.items;
+    const unsigned facts = block->kind ? block->kind->facts : 0;
+    const bool more = decoder->refused_more;
 
-    if (block->kind && block->kind->facts & REFUSED)
+    if (facts & REFUSED)
         decode_refuse(decoder, at, "`%s` blocks are not supported by this server yet",
                       block->kind->tag);
+    if (facts & IMAGE && !in_document)
+        decoder->refused_more = more;
     const struct path there = path_key(at, STR("source"));
     if (source->kind && source->kind->facts & REFUSED)
         decode_refuse(decoder, &there, "a document's source can be 'text' or 'content'; '%s' is "
@@ -452,7 +457,7 @@ static void refuse_block(struct decoder *decoder, const struct path *at,
     const struct path list = path_key(source->kind ? &there : at, STR("content"));
     for (size_t i = 0; i < source->content.blocks.n; i++) {
         const struct path here = path_index(&list, i);
-        refuse_block(decoder, &here, &inside[i]);
+        refuse_block(decoder, &here, &inside[i], source->kind != NULL);
     }
 }
 
@@ -478,7 +483,7 @@ static void refuse_messages(struct decoder *decoder, const struct raw_request *r
         const struct path content = path_key(&message, STR("content"));
         for (size_t b = 0; b < messages[m].content.n; b++) {
             const struct path here = path_index(&content, b);
-            refuse_block(decoder, &here, &blocks[b]);
+            refuse_block(decoder, &here, &blocks[b], false);
         }
         if (messages[m].clear_at || messages[m].output_config)
             decode_refuse(decoder, NULL, "messages.%zu.%s: not supported by this server yet", m,

@@ -91,6 +91,7 @@ struct backend {
     const struct backend_ops *ops;
     struct model_card card;
     bool passes;                        /* bodies as they came: what is refused here, it may take */
+    bool sees;                          /* it may take images */
 };
 
 /* Whether it can be asked this. err: what the request wants that it can't do; may be NULL. */

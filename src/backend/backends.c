@@ -95,7 +95,7 @@ void backends_free(struct backends *backends)
 bool backend_takes(const struct backend *backend, const struct message_request *request,
                    struct err *err)
 {
-    if (!request->refused || backend->passes)
+    if (!request->refused || backend->passes || (backend->sees && request->only_images))
         return true;
     if (err)
         *err = *request->refused;

@@ -1,7 +1,8 @@
 /* openai_request.c - see openai_request.h.
  *
  * The hard thing is a user's message that holds results of calls: OpenAI has a message of its own for
- * each, so one of ours becomes several, in the order of its blocks. */
+ * each, so one of ours becomes several. Those messages are text: a result's images come behind the
+ * results, with what else the user says. */
 #include "backend/openai_request.h"
 
 #include "base/json.h"
@@ -25,16 +26,6 @@ static void message_begin(struct list *list, const char *role)
     list->any = true;
 }
 
-static void text_message(struct list *list, const char *role, struct buf *text)
-{
-    if (text->n == 0)
-        return;
-    message_begin(list, role);
-    json_quote(list->out, buf_view(text));
-    buf_char(list->out, '}');
-    buf_reset(text);
-}
-
 /* Paragraphs of one text. */
 static void paragraph(struct buf *text, struct str more)
 {
@@ -43,7 +34,59 @@ static void paragraph(struct buf *text, struct str more)
     buf_str(text, more);
 }
 
-static void result_message(struct list *list, const struct content_block *result)
+/* What a message says: one text, or parts, once there is an image. */
+struct said {
+    struct buf text;                    /* not a part yet */
+    struct buf parts;                   /* a list's, without its end */
+};
+
+static void part_begin(struct said *said, const char *type)
+{
+    buf_printf(&said->parts, "%s{\"type\":\"%s\",\"%s\":", said->parts.n ? "," : "[", type, type);
+}
+
+static void text_part(struct said *said)
+{
+    if (said->text.n == 0)
+        return;
+    part_begin(said, "text");
+    json_quote(&said->parts, buf_view(&said->text));
+    buf_char(&said->parts, '}');
+    buf_reset(&said->text);
+}
+
+static void image_part(struct said *said, const struct content_block *image)
+{
+    text_part(said);
+    part_begin(said, "image_url");
+    buf_cstr(&said->parts, "{\"url\":\"");
+    if (image->name.n)
+        buf_printf(&said->parts, "data:%.*s;base64,", STR_ARG(image->name));
+    json_escape(&said->parts, image->text);
+    buf_cstr(&said->parts, "\"}}");
+}
+
+static void said_message(struct list *list, const char *role, struct said *said)
+{
+    if (said->parts.n)
+        text_part(said);
+    if (said->parts.n || said->text.n) {
+        message_begin(list, role);
+        if (said->parts.n) {
+            buf_str(list->out, buf_view(&said->parts));
+            buf_char(list->out, ']');
+        } else {
+            json_quote(list->out, buf_view(&said->text));
+        }
+        buf_char(list->out, '}');
+    }
+    list->out->overflow |= said->text.overflow || said->parts.overflow;
+    buf_release(&said->text);
+    buf_release(&said->parts);
+}
+
+static void result_message(struct list *list, const struct content_block *result,
+                           struct said *behind)
 {
     struct buf text = {0};
 
@@ -56,6 +99,9 @@ static void result_message(struct list *list, const struct content_block *result
         } else if (block->type == BLOCK_TOOL_REFERENCE) {
             paragraph(&text, STR("This tool can be called now: "));
             buf_str(&text, block->name);
+        } else if (block->type == BLOCK_IMAGE) {
+            paragraph(&text, STR("(an image: see below)"));
+            image_part(behind, block);
         }
     }
     message_begin(list, "tool");
@@ -68,19 +114,18 @@ static void result_message(struct list *list, const struct content_block *result
 
 static void user_messages(struct list *list, const struct message *message, const char *role)
 {
-    struct buf text = {0};
+    struct said said = {0};
 
     for (size_t i = 0; i < message->blocks_n; i++) {
         const struct content_block *block = &message->blocks[i];
-        if (block->type == BLOCK_TEXT) {
-            paragraph(&text, block->text);
-        } else if (block->type == BLOCK_TOOL_RESULT) {
-            text_message(list, role, &text);
-            result_message(list, block);
-        }
+        if (block->type == BLOCK_TEXT)
+            paragraph(&said.text, block->text);
+        else if (block->type == BLOCK_IMAGE)
+            image_part(&said, block);
+        else if (block->type == BLOCK_TOOL_RESULT)      /* they are in front: request_pairs.c */
+            result_message(list, block, &said);
     }
-    text_message(list, role, &text);
-    buf_release(&text);
+    said_message(list, role, &said);
 }
 
 static size_t count_type(const struct message *message, enum block_type type)

@@ -650,6 +650,9 @@ void backend_pool_add(struct backend *backend, const char *name, struct backend 
         .owned = owned, .probe_at = now_of(pool),
     };
     /* What a chain's first can't do is not sent elsewhere: a fallback is for when it fails. */
-    pool->backend.passes |= member->passes && (pool->policy == POOL_SHARE || pool->n == 1);
+    if (pool->policy == POOL_SHARE || pool->n == 1) {
+        pool->backend.passes |= member->passes;
+        pool->backend.sees |= member->sees;
+    }
     schedule(pool);
 }

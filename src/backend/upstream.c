@@ -199,6 +199,7 @@ struct backend *upstream_new(uv_loop_t *loop, const struct upstream_options *opt
     upstream->arena = arena_new(4096);
     upstream->backend.ops = &ops;
     upstream->backend.passes = options->kind == UPSTREAM_ANTHROPIC;
+    upstream->backend.sees = true;      /* if its model does; else it says so */
     take_options(upstream, options);
     random_bytes(secret, sizeof secret);
     signer_init(&upstream->signer, secret);

@@ -216,6 +216,8 @@ static bool openai_count(struct upstream *upstream, struct arena *arena,
 {
     struct counting *counting = arena_alloc(arena, sizeof *counting);
 
+    if (request->refused)
+        return err_set(err, ERR_UNSUPPORTED, "it can't count the tokens of images");
     *counting = (struct counting){
         .upstream = upstream, .arena = arena, .on_count = on_count, .context = context,
         .request = thoughts_sift(arena, &upstream->signer, request, err),

@@ -802,6 +802,36 @@ static void test_refused_is_whole_all_the_same(void **state)
     assert_null(decode_text(f, "{" MODEL "," HI "}")->refused);
 }
 
+static void test_only_images(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *block;
+        bool only;
+    } rows[] = {
+        {"{\"type\":\"image\",\"source\":{\"type\":\"url\",\"url\":\"u\"}}", true},
+        {"{\"type\":\"image\",\"source\":{\"type\":\"file\",\"file_id\":\"u\"}}", false},
+        {"{\"type\":\"image\",\"source\":{\"type\":\"url\",\"url\":\"u\"}},"
+         "{\"type\":\"document\",\"source\":{\"type\":\"url\",\"url\":\"u\"}}", false},
+        {"{\"type\":\"document\",\"source\":{\"type\":\"content\",\"content\":["
+         "{\"type\":\"image\",\"source\":{\"type\":\"url\",\"url\":\"u\"}}]}}", false},
+        {"{\"type\":\"text\",\"text\":\"a\"}", false},
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        buf_reset(&f->body);
+        buf_printf(&f->body, "{" MODEL ",\"messages\":[{\"role\":\"user\",\"content\":[%s]}]}",
+                   rows[i].block);
+        const struct message_request *r = decode(f);
+        assert_non_null(r);
+        assert_true(r->only_images == rows[i].only);
+        if (rows[i].only) {
+            assert_int_equal(r->messages[0].blocks[0].type, BLOCK_IMAGE);
+            str_eq(r->messages[0].blocks[0].text, "u");
+        }
+    }
+}
+
 static void test_refused_breaks_no_rule(void **state)
 {
     struct fixture *f = *state;
@@ -911,6 +941,7 @@ int main(void)
         T(test_bytes_that_are_not_utf8),
         T(test_lone_surrogates),
         T(test_refused_is_whole_all_the_same),
+        T(test_only_images),
         T(test_refused_breaks_no_rule),
         T(test_refused_is_an_answer_that_a_hosted_tool_ends),
         T(test_no_json_at_all),

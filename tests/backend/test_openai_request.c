@@ -53,6 +53,22 @@ static const struct { const char *what, *request, *expected; } cases[] = {
      OUT("{\"role\":\"user\",\"content\":\"hi\"}", TOOLS_OUT ",\"tool_choice\":\"required\"")},
     {"no tool", HEAD USER "],\"tool_choice\":{\"type\":\"none\"}" TOOLS "}",
      OUT("{\"role\":\"user\",\"content\":\"hi\"}", TOOLS_OUT ",\"tool_choice\":\"none\"")},
+    {"images",
+     HEAD "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"image\",\"source\":"
+     "{\"type\":\"base64\",\"media_type\":\"image/png\",\"data\":\"AA==\"}},{\"type\":\"text\",\"text\":\"b\"},"
+     "{\"type\":\"text\",\"text\":\"c\"}]}]}",
+     OUT("{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"image_url\",\"image_url\":"
+         "{\"url\":\"data:image/png;base64,AA==\"}},{\"type\":\"text\",\"text\":\"b\\n\\nc\"}]}", "")},
+    {"a result's image",
+     HEAD USER ",{\"role\":\"assistant\",\"content\":[{\"type\":\"tool_use\",\"id\":\"toolu_1\",\"name\":\"t\","
+     "\"input\":{}}]},{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"toolu_1\","
+     "\"content\":[{\"type\":\"image\",\"source\":{\"type\":\"url\",\"url\":\"http://a/\\u0022\"}}]},"
+     "{\"type\":\"text\",\"text\":\"so?\"}]}]}",
+     OUT("{\"role\":\"user\",\"content\":\"hi\"},{\"role\":\"assistant\",\"content\":null,\"tool_calls\":["
+         "{\"type\":\"function\",\"id\":\"toolu_1\",\"function\":{\"name\":\"t\",\"arguments\":\"{}\"}}]},"
+         "{\"role\":\"tool\",\"content\":\"(an image: see below)\",\"tool_call_id\":\"toolu_1\"},{\"role\":\"user\","
+         "\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"http://a/\\\"\"}},"
+         "{\"type\":\"text\",\"text\":\"so?\"}]}", "")},
     {"a format", HEAD USER "],\"output_config\":{\"format\":{\"type\":\"json_schema\",\"schema\":{\"type\":\"object\"}}}}",
      OUT("{\"role\":\"user\",\"content\":\"hi\"}", ",\"response_format\":{\"type\":\"json_schema\","
          "\"json_schema\":{\"name\":\"answer\",\"strict\":true,\"schema\":{\"type\":\"object\"}}}")},

@@ -354,6 +354,18 @@ def test_what_only_others_can_do(front, upstream, model, more):
     assert len(upstream.requests) == 2
 
 
+def test_images(front, upstream, model):
+    upstream.play(says("a cat"))
+    name = model()
+    ask = [{"role": "user", "content": [IMAGE, {"type": "text", "text": "what?"}]}]
+    assert front.wire.post(body(name, messages=ask)).json()["content"][0]["text"] == "a cat"
+    request, = upstream.requests
+    assert request.body["messages"][0]["content"] == [{"type": "image_url", "image_url": {"url": IMAGE["source"]["url"]}},
+                                                      {"type": "text", "text": "what?"}]
+    answer = front.wire.count({"model": name, "messages": ask})
+    assert answer.status == 501 and "images" in answer.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("events", [
     [{"type": "content_block_delta", "index": 0, "delta": {}}],
     [START, START],
