@@ -76,9 +76,9 @@ static void build_tools(struct arena *arena, const struct raw_request *raw,
             struct tool *tool = &request->tools[request->tools_n++];
             *tool = tool_of(arena, &tools[i], i);
             tool->deferred &= !all;
-        } else if (tools[i].mark.given && request->tools_n) {   /* nearest what is left */
-            request->tools[request->tools_n - 1].cache_seconds =
-                request_mark_seconds(tools[i].mark);
+        } else if (request->tools_n) {                          /* nearest what is left */
+            request_keep_seconds(&request->tools[request->tools_n - 1].cache_seconds,
+                                 request_mark_seconds(tools[i].mark));
         }
     }
     request->has_tools = request->tools_n > 0;

@@ -17,6 +17,11 @@ uint32_t request_mark_seconds(struct raw_mark mark)
     return !mark.given ? 0 : mark.ttl == 1 ? REQUEST_SECONDS_1H : REQUEST_SECONDS_5M;
 }
 
+void request_keep_seconds(uint32_t *kept, uint32_t seconds)
+{
+    *kept = seconds > *kept ? seconds : *kept;
+}
+
 static unsigned facts_of(const struct raw_block *raw)
 {
     return raw->kind ? raw->kind->facts : TEXT;
@@ -30,10 +35,8 @@ static uint32_t seconds_of(const struct raw_block *raw)
     const struct raw_block *inside = raw->source.content.blocks.items;
     uint32_t seconds = request_mark_seconds(raw->mark);
 
-    for (size_t i = 0; i < raw->source.content.blocks.n; i++) {
-        const uint32_t inner = seconds_of(&inside[i]);
-        seconds = inner > seconds ? inner : seconds;
-    }
+    for (size_t i = 0; i < raw->source.content.blocks.n; i++)
+        request_keep_seconds(&seconds, seconds_of(&inside[i]));
     return seconds;
 }
 
@@ -185,8 +188,9 @@ void request_build_messages(struct arena *arena, const struct raw_request *raw,
         for (size_t b = 0; b < messages[m].content.n; b++) {
             if (is_nothing(&blocks[b])) {
                 struct message *last = last_message(request);
-                if (blocks[b].mark.given && last)       /* nearest what is left */
-                    last->blocks[last->blocks_n - 1].cache_seconds = seconds_of(&blocks[b]);
+                if (last)                               /* nearest what is left */
+                    request_keep_seconds(&last->blocks[last->blocks_n - 1].cache_seconds,
+                                         seconds_of(&blocks[b]));
                 continue;
             }
             struct message *message = message_for(request, (enum role)messages[m].role, &next);

@@ -157,5 +157,6 @@ void request_build_system(struct arena *arena, const struct raw_request *raw,
 void request_build_messages(struct arena *arena, const struct raw_request *raw,
                             struct message_request *request);
 uint32_t request_mark_seconds(struct raw_mark mark);
+void request_keep_seconds(uint32_t *kept, uint32_t seconds);    /* the longer of the two */
 
 #endif

@@ -10,6 +10,7 @@
 
 #include "base/json.h"
 #include "base/names.h"
+#include "chat/blocks.h"
 
 const char writer_function_rules[] =
     "text[suffix=\"\\n</parameter>\"]: /(.|\\n)*/\n"
@@ -52,7 +53,8 @@ static bool are_choices(yyjson_val *values)
     yyjson_val *one;
 
     yyjson_arr_foreach(values, i, n, one)
-        if (!yyjson_is_str(one) || yyjson_get_len(one) == 0)
+        if (yyjson_get_len(one) == 0 || !yyjson_is_str(one) ||
+            strstr(yyjson_get_str(one), "</parameter>"))
             return false;
     return yyjson_arr_size(values) > 0;
 }
@@ -73,6 +75,15 @@ static void put_json_value(struct writer *writer, size_t tool, size_t place, yyj
         writer_shared(writer, "json", "{}");
     put(writer, " \"\\n</parameter>\"");
     free(text);
+}
+
+/* What is read back as a parameter's name; another can't be written. */
+static bool is_name(struct str key)
+{
+    for (size_t i = 0; i < key.n; i++)
+        if ((unsigned char)key.s[i] < ' ' || key.s[i] == '<' || key.s[i] == '>')
+            return false;
+    return key.n > 0 && key.n <= BLOCKS_NAME_MAX;
 }
 
 static struct names required_of(struct arena *arena, yyjson_val *root)
@@ -120,6 +131,8 @@ void writer_function(struct writer *writer, size_t i, struct str name)
     writer_literal(writer, name);
     put(writer, " \">\" w");
     yyjson_obj_foreach(properties, place, n, key, schema) {
+        if (!is_name(json_str(key)))
+            continue;
         const bool always = names_have(&required, json_str(key));
         put(writer, always ? "" : " (");
         put_parameter(writer, tool, place, key, schema);

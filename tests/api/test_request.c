@@ -498,6 +498,14 @@ static void test_cache_marks_are_kept_with_their_time(void **state)
                        "{\"role\":\"user\",\"content\":\"c\"}]}");
     assert_non_null(r);
     assert_int_equal(r->messages[1].blocks[0].cache_seconds, REQUEST_SECONDS_1H);
+
+    /* Of two at one place the longer counts. */
+    r = decode_text(f, "{" MODEL ",\"messages\":[{\"role\":\"user\",\"content\":\"a\"},"
+                       "{\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"b\"," MARK("1h") "},"
+                       "{\"type\":\"mcp_tool_use\"," MARK("5m") "}]},"
+                       "{\"role\":\"user\",\"content\":\"c\"}]}");
+    assert_non_null(r);
+    assert_int_equal(r->messages[1].blocks[0].cache_seconds, REQUEST_SECONDS_1H);
 #undef MARK
 }
 

@@ -423,6 +423,21 @@ static void parameters_fit_in_a_set(void **state)
     arena_free(arena);
 }
 
+/* What the reader would take for something else is never written. */
+static void names_that_are_none_are_left_out(void **state)
+{
+    struct tool odd = TOOL("odd", "{\"type\":\"object\",\"properties\":{\"a>b\":{\"type\":\"integer\"},"
+                                  "\"<c\":{},\"d\\n\":{},\"\":{},\"e\":{\"type\":\"string\",\"enum\":"
+                                  "[\"x</parameter>\"]}},\"required\":[\"a>b\",\"e\"]}");
+    const struct message_request request = {
+        .tools = &odd, .tools_n = 1, .tool_choice = {.kind = CHOICE_ANY}};
+    const struct dialect_needs needs = {.dialect = family("qwen-xml"), .request = &request};
+
+    check(*state, &needs, "<tool_call>\n<function=odd>\n<parameter=e>\ny\n</parameter>\n</function>\n"
+                          "</tool_call>", WHOLE);
+    check(*state, &needs, "<tool_call>\n<function=odd>\n<parameter=a", WRONG);
+}
+
 /* Behind it, and nowhere else. */
 static void a_text_stands_behind_its_header(void **state)
 {
@@ -484,6 +499,7 @@ int main(void)
         cmocka_unit_test(deferred_tools_are_called_once_they_are_shown),
         cmocka_unit_test(what_is_too_much_is_held_to_any_object),
         cmocka_unit_test(parameters_fit_in_a_set),
+        cmocka_unit_test(names_that_are_none_are_left_out),
         cmocka_unit_test(a_text_stands_behind_its_header),
         cmocka_unit_test(no_tool_is_an_error),
     };
