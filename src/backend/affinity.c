@@ -1,5 +1,5 @@
-/* affinity.c - see affinity.h. A key may lie in one of AFFINITY_WAYS places, as in a processor's cache:
- * no chains, no resizing, and the oldest of a few is as good as the oldest of all. */
+/* affinity.c - see affinity.h. A key may lie in one of AFFINITY_WAYS places, as in a processor's
+ * cache: no chains, no resizing, and the oldest of a few is as good as the oldest of all. */
 #include "backend/affinity.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* affinity.h - where conversations were sent last: a table of bounded size from a conversation's hash
- * to a small number. What was not asked for longest makes room. */
+/* affinity.h - where conversations were sent last: a table of bounded size from a conversation's
+ * hash to a small number. What was not asked for longest makes room. */
 #ifndef PENSIEVE_BACKEND_AFFINITY_H
 #define PENSIEVE_BACKEND_AFFINITY_H
 

@@ -1,11 +1,10 @@
 /* backend.h - who answers a request: the engine in this process now; bridges and upstreams later.
  *
  * Every call is made on the loop thread and returns at once; events come later, on that thread too.
- * A generation reports GEN_STARTED (its prompt is checked, measured and queued, and the engine has begun,
- * or is busy) at most once, any
- * number of block events, then exactly one GEN_DONE or GEN_FAILED, also after a cancel. Until that
- * event the backend reads the request and its arena; after it the generation is dead and nothing of
- * the caller's is held. */
+ * A generation reports GEN_STARTED (its prompt is checked, measured and queued, and the engine has
+ * begun, or is busy) at most once, any number of block events, then exactly one GEN_DONE or
+ * GEN_FAILED, also after a cancel. Until that event the backend reads the request and its arena;
+ * after it the generation is dead and nothing of the caller's is held. */
 #ifndef PENSIEVE_BACKEND_BACKEND_H
 #define PENSIEVE_BACKEND_BACKEND_H
 
@@ -57,10 +56,10 @@ struct backend_status {
 struct backend_member {
     const char *name;
     const char *kind;                   /* of its backend */
-    const char *state;                  /* "ready", "trying", "resting" (until retry_ms have passed) */
+    const char *state;                  /* "ready", "trying", "resting" (for retry_ms) */
     uint64_t retry_ms;
-    uint32_t running;                   /* answers and counts that it is at now, of this backend's */
-    uint64_t served, failed, moved;     /* since the start; moved: conversations it lost to another */
+    uint32_t running;                   /* this backend's answers and counts it is at now */
+    uint64_t served, failed, moved;     /* since the start; moved: conversations lost */
     const char *why;                    /* how it failed last; NULL: it never did */
 };
 
@@ -80,7 +79,8 @@ struct backend_ops {
     void (*cancel)(struct generation *generation);
     void (*status)(struct backend *backend, struct backend_status *status);
     /* Whether it could take a request, found out by a small one where it is far away. The callback
-     * comes exactly once, but not after free; it keeps no loop from returning. NULL: status says it. */
+     * comes exactly once, but not after free; it keeps no loop from returning. NULL: status says
+     * it. */
     bool (*probe)(struct backend *backend, probe_fn *on_probe, void *context, struct err *err);
     /* The i-th of those it chooses from. false: there are no more. NULL: it has none. */
     bool (*member)(struct backend *backend, size_t i, struct backend_member *out);
@@ -109,10 +109,10 @@ struct native_options {
     void *context;
     struct engine *engine;              /* not NULL: it is open already, and stays */
     uint64_t bytes;                     /* of memory, once it is open */
-    const char *cache_dir;              /* where what was sampled outlives a restart; NULL: nowhere */
+    const char *cache_dir;              /* what was sampled outlives a restart here; or NULL */
     bool seeded;                        /* every request samples with this seed, so that equal */
     uint64_t seed;                      /* ones get equal answers; otherwise each draws its own */
-    bool advised;                       /* what a request leaves out: as the model's makers advise */
+    bool advised;                       /* what a request leaves out: as its makers advise */
 };
 
 /* On success the backend owns the engine. While no generation or count is under way it keeps no

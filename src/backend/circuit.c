@@ -1,5 +1,5 @@
-/* circuit.c - see circuit.h. The hard thing is the half-open state: a burst of requests must not all
- * be sent to try it, and one that is cancelled must leave room for the next. */
+/* circuit.c - see circuit.h. The hard thing is the half-open state: a burst of requests must not
+ * all be sent to try it, and one that is cancelled must leave room for the next. */
 #include "backend/circuit.h"
 
 _Static_assert(CIRCUIT_WINDOW <= 32, "outcomes has a bit for each");

@@ -1,9 +1,9 @@
 /* circuit.h - whether somebody who has failed is asked again: a circuit breaker (Nygard, 2007).
  *
  * Closed, all may ask. It opens after CIRCUIT_FAILURES in a row, or when of the last CIRCUIT_WINDOW
- * outcomes more than half were failures; then nobody asks until it has rested, each time twice as long.
- * Half open, one at a time may try: success closes it, failure opens it again. It knows no clock:
- * now_ms is any time that does not run backwards. */
+ * outcomes more than half were failures; then nobody asks until it has rested, each time twice as
+ * long. Half open, one at a time may try: success closes it, failure opens it again. It knows no
+ * clock: now_ms is any time that does not run backwards. */
 #ifndef PENSIEVE_BACKEND_CIRCUIT_H
 #define PENSIEVE_BACKEND_CIRCUIT_H
 

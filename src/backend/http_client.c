@@ -1,9 +1,10 @@
-/* http_client.c - see http_client.h. libcurl says which sockets it waits for (watch) and when it wants to
- * be called (timer); the loop calls it, and what has come goes to the fetches.
+/* http_client.c - see http_client.h. libcurl says which sockets it waits for (watch) and when it
+ * wants to be called (timer); the loop calls it, and what has come goes to the fetches.
  *
- * The hard thing is who may call whom. libcurl's callbacks may not take a transfer out of it, and our
- * callers cancel from within on_body. So a cancel there only marks the fetch, and it is taken out as
- * soon as libcurl has returned; and each end is told by the fetch's own timer, from the loop. */
+ * The hard thing is who may call whom. libcurl's callbacks may not take a transfer out of it, and
+ * our callers cancel from within on_body. So a cancel there only marks the fetch, and it is taken
+ * out as soon as libcurl has returned; and each end is told by the fetch's own timer, from the
+ * loop. */
 #include "backend/http_client.h"
 
 #include <curl/curl.h>
@@ -63,7 +64,8 @@ static void tell_end(struct http_fetch *fetch)
     if (fetch->next)
         fetch->next->link = fetch->link;
     uv_close((uv_handle_t *)&fetch->timer, on_fetch_closed);
-    events->on_end(fetch->request.context, &fetch->answer, fetch->error.code ? &fetch->error : NULL);
+    events->on_end(fetch->request.context, &fetch->answer,
+                   fetch->error.code ? &fetch->error : NULL);
 }
 
 static void on_fetch_timer(uv_timer_t *timer);

@@ -31,9 +31,9 @@ struct http_answer {
 struct http_events {
     /* More of the body. Bytes that come while the fetch is paused come again later. */
     void (*on_body)(void *context, const struct http_answer *answer, struct str bytes);
-    /* The fetch is over. error NULL: the answer is whole, whatever its status. ERR_IO: it could not be
-     * reached, or broke off; ERR_TIMEOUT: it was silent for too long; ERR_FORMAT: its head is too long;
-     * ERR_CANCELLED. */
+    /* The fetch is over. error NULL: the answer is whole, whatever its status. ERR_IO: it could not
+     * be reached, or broke off; ERR_TIMEOUT: it was silent for too long; ERR_FORMAT: its head is
+     * too long; ERR_CANCELLED. */
     void (*on_end)(void *context, const struct http_answer *answer, const struct err *error);
 };
 
@@ -51,7 +51,7 @@ struct http_request {
 
 struct http_client_options {
     uint64_t connect_ms;
-    bool tls;                           /* nothing but https; else nothing but http, and no proxies */
+    bool tls;                           /* https alone; else http alone, and no proxies */
     bool any_certificate;
 };
 
@@ -69,12 +69,12 @@ void http_fetch_pause(struct http_fetch *fetch);
 void http_fetch_resume(struct http_fetch *fetch);
 /* From now on nothing may come for so long. */
 void http_fetch_silence(struct http_fetch *fetch, uint64_t silence_ms);
-/* The connection is closed before the loop goes on, and no more of the body comes. error: what on_end will
- * say, copied; NULL: ERR_CANCELLED. Of several, the first counts. */
+/* The connection is closed before the loop goes on, and no more of the body comes. error: what
+ * on_end will say, copied; NULL: ERR_CANCELLED. Of several, the first counts. */
 void http_fetch_cancel(struct http_fetch *fetch, const struct err *error);
 
-/* Takes a URL apart as libcurl will. ERR_USAGE: it is none, is neither http nor https, or has a user,
- * a query or a fragment. loopback: its host is this machine, by its name or number. */
+/* Takes a URL apart as libcurl will. ERR_USAGE: it is none, is neither http nor https, or has a
+ * user, a query or a fragment. loopback: its host is this machine, by its name or number. */
 bool http_url_check(const char *url, bool *tls, bool *loopback, struct err *err);
 
 #endif

@@ -1,8 +1,8 @@
 /* openai_request.c - see openai_request.h.
  *
- * The hard thing is a user's message that holds results of calls: OpenAI has a message of its own for
- * each, so one of ours becomes several. Those messages are text: a result's images come behind the
- * results, with what else the user says. */
+ * The hard thing is a user's message that holds results of calls: OpenAI has a message of its own
+ * for each, so one of ours becomes several. Those messages are text: a result's images come behind
+ * the results, with what else the user says. */
 #include "backend/openai_request.h"
 
 #include "base/json.h"
@@ -337,8 +337,8 @@ void openai_write_request(struct buf *out, const struct openai_target *target,
                           const struct message_request *request)
 {
     write_model(out, target);
-    buf_printf(out, ",\"max_tokens\":%u,\"stream\":true,\"stream_options\":{\"include_usage\":true}",
-               request->max_tokens);
+    buf_printf(out, ",\"max_tokens\":%u,\"stream\":true", request->max_tokens);
+    buf_cstr(out, ",\"stream_options\":{\"include_usage\":true}");
     write_messages(out, request);
     if (write_tools(out, request))
         write_choice(out, request);

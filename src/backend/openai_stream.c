@@ -1,9 +1,9 @@
 /* openai_stream.c - see openai_stream.h.
  *
- * The hard thing is calls. OpenAI's pieces name the call they belong to, so calls may come mixed, or whole
- * at once, with the name again in each piece, or without an index; our blocks come one after the other.
- * So the first call that is not told to its end is live, and what comes for others waits; it ends when
- * another one has begun and its own input is whole. */
+ * The hard thing is calls. OpenAI's pieces name the call they belong to, so calls may come mixed,
+ * or whole at once, with the name again in each piece, or without an index; our blocks come one
+ * after the other. So the first call that is not told to its end is live, and what comes for others
+ * waits; it ends when another one has begun and its own input is whole. */
 #include "backend/openai_stream.h"
 
 #include "backend/upstream_errors.h"
@@ -164,8 +164,8 @@ static bool go_on(struct openai_stream *stream, bool all, struct err *err)
     }
 }
 
-/* Some servers' calls are all number 0: a piece with a name and another id, behind a whole input, is
- * another call's. */
+/* Some servers' calls are all number 0: a piece with a name and another id, behind a whole input,
+ * is another call's. */
 static bool is_anothers(struct openai_stream *stream, const struct openai_call *call, struct str id,
                         struct str name)
 {
@@ -186,7 +186,8 @@ static struct openai_call *find_call(struct openai_stream *stream, int64_t index
     for (size_t i = 0; i < stream->calls_n && id.n; i++)
         if (str_equal(stream->calls[i].id, id))
             return &stream->calls[i];
-    return id.n == 0 && name.n == 0 ? last : NULL;      /* a piece that says nothing is the last one's */
+    /* A piece that says nothing is the last one's. */
+    return id.n == 0 && name.n == 0 ? last : NULL;
 }
 
 static struct openai_call *add_call(struct openai_stream *stream, int64_t index, struct str id,

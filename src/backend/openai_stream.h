@@ -1,7 +1,9 @@
-/* openai_stream.h - the chunks of a streamed /v1/chat/completions answer, told as an answer's blocks.
+/* openai_stream.h - the chunks of a streamed /v1/chat/completions answer, told as an answer's
+ * blocks.
  *
- * Reasoning (`reasoning_content` or `reasoning`) becomes a thinking block, if the request asked for
- * thinking, and is dropped if not. Calls get ids of ours. A block's white space alone is no block. */
+ * Reasoning (`reasoning_content` or `reasoning`) becomes a thinking block, if the request asked
+ * for thinking, and is dropped if not. Calls get ids of ours. A block's white space alone is no
+ * block. */
 #ifndef PENSIEVE_BACKEND_OPENAI_STREAM_H
 #define PENSIEVE_BACKEND_OPENAI_STREAM_H
 
@@ -33,10 +35,12 @@ struct openai_stream {
 };
 
 void openai_stream_release(struct openai_stream *stream);
-/* One event's data. false: ERR_FORMAT, it is not what a chunk should be; or the error that it tells. */
+/* One event's data. false: ERR_FORMAT, it is not what a chunk should be; or the error that it
+ * tells. */
 bool openai_stream_chunk(struct openai_stream *stream, struct str data, struct err *err);
-/* The body has ended: closes what is open and says what GEN_DONE is to say. false: ERR_IO, in the
- * middle of the answer; or ERR_FORMAT, a call's input is no JSON, it has no name, or is not there. */
+/* The body has ended: closes what is open and says what GEN_DONE is to say. false: ERR_IO, in
+ * the middle of the answer; or ERR_FORMAT, a call's input is no JSON, it has no name, or is not
+ * there. */
 bool openai_stream_end(struct openai_stream *stream, struct gen_event *done, struct err *err);
 
 #endif

@@ -1,10 +1,10 @@
-/* pool.c - see pool.h. One try at a time of a request: a member is picked, asked, and what it says is
- * passed on; until a block has begun, its failure may become another member's try.
+/* pool.c - see pool.h. One try at a time of a request: a member is picked, asked, and what it says
+ * is passed on; until a block has begun, its failure may become another member's try.
  *
- * The hard thing is a failure that arrives in the middle of the failed member's own event: by then it
- * has let go of the request, so the next one is asked from within that event, and the caller never
- * sees a generation that nobody works on. A start that came to nothing has been told already; the next
- * member's start is then swallowed, and its usage comes with the end. */
+ * The hard thing is a failure that arrives in the middle of the failed member's own event: by then
+ * it has let go of the request, so the next one is asked from within that event, and the caller
+ * never sees a generation that nobody works on. A start that came to nothing has been told already;
+ * the next member's start is then swallowed, and its usage comes with the end. */
 #include "backend/pool.h"
 
 #include <assert.h>

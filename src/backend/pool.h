@@ -5,9 +5,10 @@
  * a new one goes to the least busy. POOL_ORDER: a chain; each is asked only if those before it are
  * overloaded or failed.
  *
- * A request moves on to the next member while no block of its answer has begun, and only after an
- * error that another member need not have: not after "prompt is too long". Members that fail are left
- * alone for a while (circuit.h), and are asked with their probe whether they are well again. */
+ * A request moves on to the next member while no block of its answer has begun, and only after
+ * an error that another member need not have: not after "prompt is too long". Members that fail
+ * are left alone for a while (circuit.h), and are asked with their probe whether they are well
+ * again. */
 #ifndef PENSIEVE_BACKEND_POOL_H
 #define PENSIEVE_BACKEND_POOL_H
 
@@ -15,9 +16,9 @@
 
 enum {
     POOL_MEMBERS_MAX = 64,
-    POOL_AHEAD_MAX = 4,                 /* answers by which a conversation's member may be busier, */
+    POOL_AHEAD_MAX = 4,                 /* answers by which a conversation's may be busier, */
     POOL_AHEAD_TIMES = 2,               /* besides being so many times as busy, and still keep it */
-    POOL_MISSES_MAX = 2,                /* failed probes in a row after which a member is left alone */
+    POOL_MISSES_MAX = 2,                /* failed probes in a row: it is left alone then */
 };
 
 enum pool_policy { POOL_SHARE, POOL_ORDER };
@@ -31,8 +32,8 @@ struct pool_options {
 /* While nothing is under way it keeps no loop from returning; its free leaves a closing handle. */
 struct backend *backend_pool_new(uv_loop_t *loop, const struct pool_options *options,
                                  struct err *err);
-/* name: visible ASCII, copied; it stands in answers' heads. owned: it is freed with the pool; if not, it
- * must live as long, and is not probed. POOL_MEMBERS_MAX at most. */
+/* name: visible ASCII, copied; it stands in answers' heads. owned: it is freed with the pool; if
+ * not, it must live as long, and is not probed. POOL_MEMBERS_MAX at most. */
 void backend_pool_add(struct backend *pool, const char *name, struct backend *member, bool owned);
 
 #endif

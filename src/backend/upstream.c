@@ -158,8 +158,8 @@ static bool take_address(struct upstream *upstream, struct err *err)
     if (!http_url_check(options->base_url, &client.tls, &loopback, err))
         return false;
     if (!client.tls && !loopback && !options->insecure)
-        return err_set(err, ERR_USAGE, "without TLS what is asked and answered could be read on its "
-                       "way to another machine: use https, or allow it with `insecure`");
+        return err_set(err, ERR_USAGE, "without TLS what is asked and answered could be read on "
+                       "its way to another machine: use https, or allow it with `insecure`");
     upstream->client = http_client_new(upstream->loop, &client, err);
     return upstream->client != NULL;
 }

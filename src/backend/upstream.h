@@ -1,13 +1,14 @@
 /* upstream.h - a server elsewhere that answers for a model, over HTTP (docs/upstream.md).
  *
- * UPSTREAM_ANTHROPIC: requests and answers are passed through; only the model's name and the message's
- * id are ours. UPSTREAM_OPENAI: /v1/chat/completions, translated both ways.
+ * UPSTREAM_ANTHROPIC: requests and answers are passed through; only the model's name and the
+ * message's id are ours. UPSTREAM_OPENAI: /v1/chat/completions, translated both ways.
  *
- * What fails before the answer's first event is GEN_FAILED with a code that says whose fault it was:
- * ERR_OVERLOADED, ERR_RATE (it has too much to do; status.retry_after_s is what it asked for),
- * ERR_IO, ERR_TIMEOUT, ERR_INTERNAL, ERR_FORMAT, ERR_USAGE (it is not there, does not answer, or does
- * not accept what we are configured with), ERR_INVALID, ERR_TOO_LARGE (the request; it would fail
- * anywhere), ERR_UNSUPPORTED (it lacks this). The key goes to base_url's host and nowhere else. */
+ * What fails before the answer's first event is GEN_FAILED with a code that says whose fault it
+ * was: ERR_OVERLOADED, ERR_RATE (it has too much to do; status.retry_after_s is what it asked for),
+ * ERR_IO, ERR_TIMEOUT, ERR_INTERNAL, ERR_FORMAT, ERR_USAGE (it is not there, does not answer, or
+ * does not accept what we are configured with), ERR_INVALID, ERR_TOO_LARGE (the request; it would
+ * fail anywhere), ERR_UNSUPPORTED (it lacks this). The key goes to base_url's host and nowhere
+ * else. */
 #ifndef PENSIEVE_BACKEND_UPSTREAM_H
 #define PENSIEVE_BACKEND_UPSTREAM_H
 
@@ -34,16 +35,16 @@ struct upstream_options {
     /* JSON text of an object: its members are added to each request, such as
      * {"chat_template_kwargs":{"enable_thinking":false}}. OPENAI only. NULL or "": none. */
     const char *extra;
-    bool insecure;                      /* plain http beyond this machine, and any certificate, are fine */
+    bool insecure;                      /* plain http to others, and any certificate, are fine */
     uint64_t connect_ms;                /* 0: UPSTREAM_CONNECT_MS */
-    uint64_t first_byte_ms;             /* how long it may read the prompt; 0: UPSTREAM_FIRST_BYTE_MS */
+    uint64_t first_byte_ms;             /* to read the prompt; 0: UPSTREAM_FIRST_BYTE_MS */
     uint64_t stall_ms;                  /* how long an answer may be silent; 0: UPSTREAM_STALL_MS */
-    uint32_t retries;                   /* of a request that came to nothing before its first event */
+    uint32_t retries;                   /* of what came to nothing before its first event */
 };
 
-/* ERR_USAGE: an option makes no sense, such as plain http to another machine. While nothing is under
- * way it keeps no loop from returning; its free leaves closing handles on the loop. Its probe asks
- * for /v1/models. */
+/* ERR_USAGE: an option makes no sense, such as plain http to another machine. While nothing is
+ * under way it keeps no loop from returning; its free leaves closing handles on the loop. Its probe
+ * asks for /v1/models. */
 struct backend *upstream_new(uv_loop_t *loop, const struct upstream_options *options,
                              struct err *err);
 

@@ -1,9 +1,9 @@
 /* upstream_answer.c - one answer of an upstream: asked for, read as it comes, asked for again while
  * nothing of it was told.
  *
- * The hard thing is its end. Events may be told only while the transfer is alive, and the last one only
- * when it is not, for until then libcurl reads our request. So whatever ends an answer (its own end, an
- * error in it, the caller) is noted, and told in on_end. */
+ * The hard thing is its end. Events may be told only while the transfer is alive, and the last one
+ * only when it is not, for until then libcurl reads our request. So whatever ends an answer (its
+ * own end, an error in it, the caller) is noted, and told in on_end. */
 #include <curl/curl.h>
 #include <stdlib.h>
 #include <strings.h>

@@ -1,5 +1,5 @@
-/* upstream_anthropic.c - an upstream that speaks our own API: what the client wrote goes there, and what comes
- * back goes to the client.
+/* upstream_anthropic.c - an upstream that speaks our own API: what the client wrote goes there, and
+ * what comes back goes to the client.
  *
  * In the request the model's name is replaced where it stands, and nothing else. Of the answer ours
  * are the model's name, the message's id, the blocks' numbers and the pings; what else there is, of
@@ -136,8 +136,10 @@ static void write_members(struct buf *out, yyjson_val *object, const char *const
         while (ours[k] && !yyjson_equals_str(key, ours[k]))
             k++;
         char *text = ours[k] ? NULL : yyjson_val_write(value, 0, &n);
-        if (!text)
+        if (!text) {
+            out->overflow |= !ours[k];
             continue;
+        }
         if (out->n)
             buf_char(out, ',');
         json_quote(out, json_str(key));
@@ -154,17 +156,21 @@ static void tell(struct generation *generation, struct gen_event event)
         generation->on_event(generation->context, &event);
 }
 
-static void pass(struct generation *generation, enum gen_pass what, struct str name,
-                 yyjson_val *object)
+/* Whole or not at all: a part that found no memory would leave an event that is no JSON. */
+static bool pass(struct generation *generation, enum gen_pass what, struct str name,
+                 yyjson_val *object, struct err *err)
 {
     static const char *const of_events[] = {"type", "index", NULL};
     static const char *const of_messages[] = {"type", "id", "model", "role", NULL};
     struct buf members = {0};
 
     write_members(&members, object, what == PASS_MESSAGE ? of_messages : of_events);
-    tell(generation, (struct gen_event){.type = GEN_PASS, .pass = what, .pass_name = name,
-                                        .text = buf_view(&members)});
+    const bool whole = !members.overflow;
+    if (whole)
+        tell(generation, (struct gen_event){.type = GEN_PASS, .pass = what, .pass_name = name,
+                                            .text = buf_view(&members)});
     buf_release(&members);
+    return whole || err_set(err, ERR_OVERLOADED, "no memory for a part of its answer");
 }
 
 static void start(struct generation *generation, yyjson_val *usage)
@@ -206,19 +212,19 @@ static bool take_event(struct generation *generation, struct str type, yyjson_va
         start(generation, yyjson_obj_get(yyjson_obj_get(root, "message"), "usage"));
     } else if (str_is(type, "content_block_start")) {
         generation->flowing = reader->open = true;
-        pass(generation, PASS_BLOCK, type, root);
+        return pass(generation, PASS_BLOCK, type, root, err);
     } else if (str_is(type, "content_block_delta")) {
-        pass(generation, PASS_DELTA, type, root);
+        return pass(generation, PASS_DELTA, type, root, err);
     } else if (str_is(type, "content_block_stop")) {
         reader->open = false;
         tell(generation, (struct gen_event){.type = GEN_BLOCK_STOP});
     } else if (str_is(type, "message_delta")) {
         take_usage(&reader->usage, yyjson_obj_get(root, "usage"));
-        pass(generation, PASS_ENDING, type, root);
+        return pass(generation, PASS_ENDING, type, root, err);
     } else if (str_is(type, "message_stop")) {
         reader->over = true;
     } else if (is_word(type)) {
-        pass(generation, PASS_EVENT, type, root);
+        return pass(generation, PASS_EVENT, type, root, err);
     }
     return true;
 }
@@ -285,8 +291,7 @@ static bool take_message(struct generation *generation, struct err *err)
         !yyjson_equals_str(yyjson_obj_get(root, "type"), "message"))
         return err_set(err, ERR_FORMAT, "its answer is no message");
     start(generation, yyjson_obj_get(root, "usage"));
-    pass(generation, PASS_MESSAGE, STR("message"), root);
-    return true;
+    return pass(generation, PASS_MESSAGE, STR("message"), root, err);
 }
 
 static bool anthropic_end(struct generation *generation, struct gen_event *done, struct err *err)

@@ -1,5 +1,5 @@
-/* upstream_ask.c - a small question to an upstream, answered by one JSON value: how many tokens, whether it
- * is well. */
+/* upstream_ask.c - a small question to an upstream, answered by one JSON value: how many tokens,
+ * whether it is well. */
 #include <curl/curl.h>
 #include <stdlib.h>
 

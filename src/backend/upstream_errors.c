@@ -1,7 +1,7 @@
 /* upstream_errors.c - see upstream_errors.h.
  *
- * The hard thing is the context: clients shorten their conversation when they read the API's own words
- * for it, and each server has words of its own. */
+ * The hard thing is the context: clients shorten their conversation when they read the API's own
+ * words for it, and each server has words of its own. */
 #include "backend/upstream_errors.h"
 
 #include <ctype.h>
@@ -16,7 +16,7 @@ enum { TEXT_BYTES_MAX = 4096, SHOWN_BYTES_MAX = 200 };
 
 struct fault {
     long status;
-    const char *type;                   /* Anthropic's; OpenAI's words differ from server to server */
+    const char *type;                   /* Anthropic's; OpenAI's words differ by server */
     enum err_code code;
 };
 

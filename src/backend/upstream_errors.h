@@ -7,8 +7,9 @@
 
 enum { UPSTREAM_ERROR_BYTES_MAX = 64 << 10 };   /* of an error's body that are looked at */
 
-/* By its status; 0: by what the body says, in the middle of a stream. Texts that say the prompt is longer than
- * the context, with both numbers, become "prompt is too long: A tokens > B maximum". Return false. */
+/* By its status; 0: by what the body says, in the middle of a stream. Texts that say the prompt is
+ * longer than the context, with both numbers, become "prompt is too long: A tokens > B maximum".
+ * Return false. */
 bool upstream_error_told(yyjson_val *body, long status, struct err *err);
 /* The same of a body that need not be JSON; scratch is reset. */
 bool upstream_error_status(struct arena *scratch, struct str body, long status, struct err *err);

@@ -1,9 +1,9 @@
-/* upstream_openai.c - an upstream that speaks OpenAI's API: answers of /v1/chat/completions, and what a
- * prompt counts.
+/* upstream_openai.c - an upstream that speaks OpenAI's API: answers of /v1/chat/completions, and
+ * what a prompt counts.
  *
- * OpenAI's API can't count a prompt. vLLM's /tokenize takes messages and says a number; llama-server
- * renders them with /apply-template, and then tokenizes the text. Which of them it is shows in what it
- * answers: llama-server's /tokenize takes no messages, and finds no tokens. */
+ * OpenAI's API can't count a prompt. vLLM's /tokenize takes messages and says a number;
+ * llama-server renders them with /apply-template, and then tokenizes the text. Which of them it is
+ * shows in what it answers: llama-server's /tokenize takes no messages, and finds no tokens. */
 #include <stdlib.h>
 
 #include "backend/openai_request.h"

@@ -1,5 +1,5 @@
-/* upstream_parts.h - what the files of the upstream backend share: the server (upstream.c), answers on
- * their way (upstream_answer.c), small questions (upstream_ask.c), and the two APIs. For these
+/* upstream_parts.h - what the files of the upstream backend share: the server (upstream.c), answers
+ * on their way (upstream_answer.c), small questions (upstream_ask.c), and the two APIs. For these
  * files only. */
 #ifndef PENSIEVE_BACKEND_UPSTREAM_PARTS_H
 #define PENSIEVE_BACKEND_UPSTREAM_PARTS_H
@@ -15,7 +15,7 @@ enum {
     UPSTREAM_URL_BYTES_MAX = 4096,
     UPSTREAM_SECRET_BYTES_MIN = 8,      /* a shorter key is a word like others */
     UPSTREAM_ANSWER_BYTES_MAX = 256 << 20,      /* of one answer, as it comes */
-    UPSTREAM_ASKED_BYTES_MAX = 64 << 20,        /* of a small question's: a prompt's text, its tokens */
+    UPSTREAM_ASKED_BYTES_MAX = 64 << 20,        /* of a small question's: a prompt's tokens */
     UPSTREAM_ASK_MS = 30 * 1000,
     UPSTREAM_PROBE_MS = 10 * 1000,
     UPSTREAM_FINISH_MS = 1000,          /* to end the body, once the answer is over */
@@ -53,7 +53,7 @@ struct generation {
     struct http_fetch *fetch;
     struct curl_slist *headers;
     struct buf body;                    /* of the request */
-    struct buf text;                    /* of an answer that is no stream: an error, or a whole body */
+    struct buf text;                    /* of an answer that is no stream: an error, a whole one */
     struct arena *scratch;
     void *reader;                       /* the api's */
     struct err error;                   /* why we stopped it */
@@ -116,8 +116,8 @@ void upstream_cancel(struct generation *generation);
 
 /* ---- upstream_ask.c: a small question, answered by one JSON value ---- */
 
-/* answer NULL: error says why; its status is 0 or the answer's. arena: the answer lives in it, and it is
- * freed after the call. */
+/* answer NULL: error says why; its status is 0 or the answer's. arena: the answer lives in it, and
+ * it is freed after the call. */
 typedef void asked_fn(void *context, struct arena *arena, yyjson_val *answer, long status,
                       const struct err *error);
 

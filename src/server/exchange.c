@@ -265,7 +265,8 @@ static void log_exchange(const struct exchange *ex)
               "backend=%s",
               head ? head->method_name : "-", path, ex->status, ex->id_text, ms, ex->streaming,
               ex->gone && !ex->ended, ex->input_tokens, ex->output_tokens,
-              ex->decoding.steps, ex->decoding.drafted, ex->decoding.accepted, reuse, model, served_by);
+              ex->decoding.steps, ex->decoding.drafted, ex->decoding.accepted, reuse, model,
+              served_by);
 }
 
 void exchange_settle(struct exchange *ex)

@@ -1,6 +1,6 @@
-/* health.c - GET /health: can it serve, and how busy is it. 200 if any model can be served, 503 if not
- * yet. A model that isn't in memory can be: it is loaded when asked for. One can't be while all who
- * answer for it are away; then the status says "degraded". */
+/* health.c - GET /health: can it serve, and how busy is it. 200 if any model can be served, 503 if
+ * not yet. A model that isn't in memory can be: it is loaded when asked for. One can't be while all
+ * who answer for it are away; then the status says "degraded". */
 #include "server/routes/routes.h"
 
 #include <inttypes.h>
