@@ -1,4 +1,5 @@
-/* native_prepare.c - a request to the model's tokens, on libuv's pool: for an answer, or to be counted.
+/* native_prepare.c - a request to the model's tokens, on libuv's pool: for an answer, or to be
+ * counted.
  *
  * Pure, over an arena of its own: the exchange's belongs to the loop. */
 #include "backend/native.h"
@@ -16,7 +17,7 @@ static bool plan(struct preparation *preparation)
     const size_t prompt = preparation->tokens.tokens.n;
     const uint32_t left = prompt < context ? context - (uint32_t)prompt : 0;
 
-    if (!preparation->answers || request->max_tokens == 0)
+    if (!preparation->answers || request->max_tokens == 0 || left == 0)
         return true;
     return plan_make(&preparation->plan, preparation->arena, &(struct plan_needs){
         .engine = native->engine, .request = request, .dialect = preparation->dialect,
