@@ -8,7 +8,8 @@
 
 enum { PREPARATION_ARENA_BYTES = 16 << 10 };
 
-/* What the answer is held to. A prompt that leaves no room is refused elsewhere. */
+/* What the answer is held to. A prompt that leaves no room is refused elsewhere: what is wrong with a
+ * schema, which is a part of it, comes first. */
 static bool plan(struct preparation *preparation)
 {
     const struct native *native = preparation->native;
@@ -17,7 +18,7 @@ static bool plan(struct preparation *preparation)
     const size_t prompt = preparation->tokens.tokens.n;
     const uint32_t left = prompt < context ? context - (uint32_t)prompt : 0;
 
-    if (!preparation->answers || request->max_tokens == 0 || left == 0)
+    if (!preparation->answers || request->max_tokens == 0)
         return true;
     return plan_make(&preparation->plan, preparation->arena, &(struct plan_needs){
         .engine = native->engine, .request = request, .dialect = preparation->dialect,
