@@ -44,6 +44,9 @@ struct str path_text(struct arena *arena, const struct path *at, bool tags)
 }
 
 static bool say(struct err *err, const struct path *at, const char *format, va_list args)
+    __attribute__((format(printf, 3, 0)));
+
+static bool say(struct err *err, const struct path *at, const char *format, va_list args)
 {
     char path[PATH_BYTES], text[sizeof err->text];
 

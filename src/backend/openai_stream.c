@@ -98,10 +98,10 @@ static bool take_words(struct openai_stream *stream, bool thought, struct str te
 
 static void tell_input(struct openai_stream *stream, struct openai_call *call)
 {
-    const struct str rest = {call->input.data + call->told, call->input.n - call->told};
+    const size_t n = call->input.n - call->told;
 
-    if (rest.n)
-        say(stream, SAYING_MORE, BLOCK_TOOL_USE, rest);
+    if (n)
+        say(stream, SAYING_MORE, BLOCK_TOOL_USE, (struct str){call->input.data + call->told, n});
     call->told = call->input.n;
 }
 

@@ -179,7 +179,8 @@ bool json_close(struct buf *out, struct str text)
     for (size_t i = outline.open.n; i > 0; i--)
         buf_char(out, outline.open.data[i - 1] == '{' ? '}' : ']');
     buf_release(&outline.open);
-    if (is_json(text, (struct str){out->data + before, out->n - before}))
+    const size_t n = out->n - before;
+    if (is_json(text, (struct str){n ? out->data + before : "", n}))
         return true;
     out->n = before;
     return false;
