@@ -58,11 +58,12 @@ struct dialect_needs {
     const void *context;
 };
 
-/* A set of grammars: the first is Lark and called "call", then JSON schemas "t0", "t1" ... of the
- * tools that may be called, numbered by their places in the request: not the deferred ones that no
- * result has referred to. When it is complete the answer ends; unless choice.one further calls may
- * follow. Where the schemas would be too many or too large, the largest are held to "any object"
- * (logged), but never a strict tool's. ERR_INVALID: there is no tool that could be called. */
+/* A set of grammars, with room for two more: the first is Lark and called "call", then JSON schemas
+ * "t0", "t1" ... of the tools that may be called, numbered by their places in the request: not the
+ * deferred ones that no result has referred to. When it is complete the answer ends; unless
+ * choice.one further calls may follow. Where the schemas would be too many or too large, the largest
+ * are held to "any object" (logged), but never a strict tool's. ERR_INVALID: there is no tool that
+ * could be called. */
 bool dialect_grammar(struct arena *arena, const struct dialect_needs *needs,
                      struct grammar_source *out, struct err *err);
 

@@ -66,7 +66,7 @@ static void put_json_value(struct writer *writer, size_t tool, size_t place, yyj
     size_t n = 0;
     char *text = yyjson_val_write(schema, 0, &n);
 
-    if (text && !strstr(text, "\"$ref\"") && writer->parts_n + 1 < GRAMMAR_PARTS_MAX)
+    if (text && !strstr(text, "\"$ref\"") && writer->parts_n + 1 < WRITER_PARTS_MAX)
         writer_schema(writer, &(struct grammar_part){
             .language = GRAMMAR_JSON_SCHEMA, .loose = !from->strict,
             .name = arena_printf(writer->arena, "t%zu-%zu", tool, place),

@@ -108,7 +108,7 @@ static size_t make_room(struct writer *writer, const struct sized *sized, size_t
         bytes += sized[i].bytes;
         values += sized[i].values;
         parts++;
-        const bool fits = parts <= GRAMMAR_PARTS_MAX && bytes <= GRAMMAR_BYTES_MAX &&
+        const bool fits = parts <= WRITER_PARTS_MAX && bytes <= GRAMMAR_BYTES_MAX &&
                           values <= SCHEMA_VALUES_MAX;
         writer->any[sized[i].place] = !fits && !sized[i].strict;
         loosened += writer->any[sized[i].place];

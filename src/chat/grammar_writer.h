@@ -5,6 +5,9 @@
 
 #include "chat/dialect_parts.h"
 
+/* Two are left for a format beside the calls, and for what says "the one or the other". */
+enum { WRITER_PARTS_MAX = GRAMMAR_PARTS_MAX - 2 };
+
 struct writer {
     const struct dialect_needs *needs;
     const struct dialect *dialect;

@@ -524,6 +524,26 @@ static void test_marks_are_no_part_of_a_text_that_was_cut(void **state)
     (void)state;
 }
 
+/* More tools than a set has room for, and a format beside them. */
+static void test_a_format_beside_many_tools(void **state)
+{
+    enum { MANY = 300 };
+    struct buf more = {0};
+    struct stage stage;
+
+    buf_cstr(&more, "\"output_config\":{\"format\":{\"type\":\"json_schema\",\"schema\":"
+                    "{\"type\":\"null\"}}},\"tools\":[");
+    for (int i = 0; i < MANY; i++)
+        buf_printf(&more, "%s{\"name\":\"t%d\",\"input_schema\":{\"type\":\"object\"}}",
+                   i ? "," : "", i);
+    buf_append(&more, "]", 2);
+    stage_open(&stage, "", more.data);
+    assert_non_null(stage.plan.start);
+    stage_close(&stage);
+    buf_release(&more);
+    (void)state;
+}
+
 /* In harmony a format begins behind the header of its message, and that one behind the thought. */
 static void test_a_format_behind_a_header(void **state)
 {
@@ -593,6 +613,7 @@ int main(void)
         cmocka_unit_test(test_one_call_that_no_grammar_holds),
         cmocka_unit_test(test_marks_are_no_part_of_a_text_that_was_cut),
         cmocka_unit_test(test_a_format_behind_a_header),
+        cmocka_unit_test(test_a_format_beside_many_tools),
         cmocka_unit_test(test_a_thought_is_closed_once),
         cmocka_unit_test(test_several_in_one_answer),
         cmocka_unit_test(test_one_by_name),

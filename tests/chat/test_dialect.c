@@ -376,7 +376,7 @@ static void what_is_too_much_is_held_to_any_object(void **state)
                                    "\"additionalProperties\":false,\"title\":\"%*d\"}",
                                    (int)(i % 2 ? 3 : 4000), 7)};
     assert_true(dialect_grammar(arena, &needs, &source, &err));
-    assert_int_equal(source.parts_n, GRAMMAR_PARTS_MAX);
+    assert_int_equal(source.parts_n, GRAMMAR_PARTS_MAX - 2);
     check(*state, &needs, "<tool_call>{\"name\": \"tool_1\", \"arguments\": {\"b", WRONG);
     check(*state, &needs, "<tool_call>{\"name\": \"tool_998\", \"arguments\": {\"b\": 1}}</tool_call>", WHOLE);
     arena_free(arena);
@@ -413,7 +413,7 @@ static void parameters_fit_in_a_set(void **state)
     struct err err = {0};
 
     assert_true(dialect_grammar(arena, &needs, &source, &err));
-    assert_true(source.parts_n <= GRAMMAR_PARTS_MAX);
+    assert_true(source.parts_n <= GRAMMAR_PARTS_MAX - 2);
     check(*state, &needs, "<tool_call>\n<function=wider>\n<parameter=any>\n1\n</parameter>\n</function>\n"
                           "</tool_call>", WHOLE);
 
