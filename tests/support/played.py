@@ -5,7 +5,7 @@ import os
 import re
 import signal
 import subprocess
-import threading
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,38 +25,43 @@ def call(name, **arguments):
 
 
 class Played:
-    """A running `scripted`. `requests` are those that came, in order: {"turn", "agent", "body"}."""
+    """A running `scripted`. What it says goes into a file, in which a request stands before its
+    answer begins: whoever has the answer finds the request."""
 
     def __init__(self, folder, turns, context=200000):
         script = Path(folder) / "script.json"
         script.write_text(json.dumps(turns))
-        self.process = subprocess.Popen(
-            [str(SCRIPTED), str(script), str(context)], stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )
-        self.requests = []
-        self.other = []         # lines
-        self.url = None
+        self.output = Path(folder) / "scripted.log"
+        with self.output.open("ab") as output:
+            self.process = subprocess.Popen(
+                [str(SCRIPTED), str(script), str(context)], stdin=subprocess.DEVNULL,
+                stdout=output, stderr=subprocess.STDOUT,
+            )
         self.key = KEY
-        self._ready = threading.Event()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        if not self._ready.wait(READY_SECONDS) or not self.url:
-            self.process.kill()
-            raise RuntimeError(f"{SCRIPTED} did not get ready:\n{''.join(self.other)}")
+        self.url = self._wait_until_ready()
 
-    def _read(self):
-        for line in self.process.stdout:
-            if line.startswith("{"):
-                request = json.loads(line)
-                request["body"] = json.loads(request["body"])
-                self.requests.append(request)
-            elif found := re.search(r"ready on (http://\S+)", line):
-                self.url = found[1]
-                self._ready.set()
-            else:
-                self.other.append(line)
-        self._ready.set()       # it ended
+    def _wait_until_ready(self):
+        end = time.monotonic() + READY_SECONDS
+        while not (found := re.search(r"ready on (http://\S+)\n", self._said())):
+            if self.process.poll() is not None or time.monotonic() > end:
+                self.process.kill()
+                raise RuntimeError(f"{SCRIPTED} did not get ready:\n{self._said()}")
+            time.sleep(0.01)
+        return found[1]
+
+    def _said(self):
+        return self.output.read_text()
+
+    @property
+    def requests(self):
+        """Those that came, in order: {"turn", "agent", "body"}."""
+        requests = [json.loads(line) for line in self._said().splitlines() if line.startswith("{")]
+        return [request | {"body": json.loads(request["body"])} for request in requests]
+
+    @property
+    def other(self):
+        """What else it said: lines."""
+        return [line for line in self._said().splitlines(True) if not line.startswith("{")]
 
     def results(self, at=-1):
         """The tool results in the last user message of a request."""
@@ -69,7 +74,6 @@ class Played:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(STOP_SECONDS)
-        self._reader.join(STOP_SECONDS)
         said = "".join(line for line in self.other if " info " not in line)
         assert status == 0, f"exit status {status}\n{said}"
 

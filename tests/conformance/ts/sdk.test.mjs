@@ -246,11 +246,22 @@ test('an invalid request of a stream is an error before the stream', async () =>
 });
 
 const tool = { name: 'clock', description: 'The time', input_schema: { type: 'object' } };
-test('tools are refused by name', async () => {
+test('a forced call of a tool', async () => {
+    const message = await client.messages.create(greedy({
+        tools: [tool], tool_choice: { type: 'tool', name: 'clock', disable_parallel_tool_use: true },
+    }));
+    const [call] = message.content;
+    assert.deepEqual([call.type, call.name, typeof call.input], ['tool_use', 'clock', 'object']);
+});
+
+test('hosted tools are refused by name', async () => {
     const message = await refused(
-        sdk.BadRequestError, () => client.messages.create(greedy({ tools: [tool] })),
+        sdk.BadRequestError,
+        () => client.messages.create(greedy({
+            tools: [{ type: 'web_search_20250305', name: 'web_search' }],
+        })),
         400, 'invalid_request_error');
-    assert.match(message, /^tools/);
+    assert.match(message, /^tools.0: tool type 'web_search_20250305' is not available/);
 });
 
 test('a body too large', async () => {
@@ -284,12 +295,14 @@ test('the tool runner does without threads', async () => {
     assert.notEqual(textOf(await runner.runUntilDone()), '');
 });
 
-test('the tool runner with tools is told plainly', async () => {
-    const runner = client.beta.messages.toolRunner({
-        model: MODEL, max_tokens: 8, messages: COUNT,
+test('the tool runner gets a call that it can run', async () => {
+    const runner = client.beta.messages.toolRunner(greedy({
+        tool_choice: { type: 'tool', name: 'clock', disable_parallel_tool_use: true },
         tools: [{ ...tool, type: 'custom', run: () => 'noon', parse: (input) => input }],
-    });
-    const message = await refused(
-        sdk.BadRequestError, () => runner.runUntilDone(), 400, 'invalid_request_error');
-    assert.match(message, /tools/);
+    }));
+    for await (const message of runner) {
+        assert.equal(message.stop_reason, 'tool_use');
+        assert.equal(message.content[0].name, 'clock');
+        break;
+    }
 });
