@@ -245,7 +245,10 @@ test('an invalid request of a stream is an error before the stream', async () =>
         400, 'invalid_request_error');
 });
 
-const tool = { name: 'clock', description: 'The time', input_schema: { type: 'object' } };
+const tool = { name: 'clock', description: 'The time', input_schema: {
+    type: 'object', properties: { zone: { enum: ['UTC', 'local'] } }, required: ['zone'],
+    additionalProperties: false,
+} };
 test('a forced call of a tool', async () => {
     const message = await client.messages.create(greedy({
         tools: [tool], tool_choice: { type: 'tool', name: 'clock', disable_parallel_tool_use: true },
@@ -297,6 +300,7 @@ test('the tool runner does without threads', async () => {
 
 test('the tool runner gets a call that it can run', async () => {
     const runner = client.beta.messages.toolRunner(greedy({
+        max_tokens: 200,
         tool_choice: { type: 'tool', name: 'clock', disable_parallel_tool_use: true },
         tools: [{ ...tool, type: 'custom', run: () => 'noon', parse: (input) => input }],
     }));
