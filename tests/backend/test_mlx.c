@@ -499,6 +499,8 @@ static void a_paused_answer_that_is_whole_makes_room(void **state)
     world_open(&world, (struct mlx_options){.sequences_max = 1});
     client_start(&slow, &world, "one two", "");
     slow.stays_paused = true;
+    while (slow.deltas == 0)            /* it has the only place, and is paused */
+        uv_run(&world.loop, UV_RUN_ONCE);
     client_start(&next, &world, "three", "");
     while (!next.ended)
         uv_run(&world.loop, UV_RUN_ONCE);
