@@ -58,8 +58,8 @@ def running(tmp_path_factory):
     if not client.program().exists():
         pytest.skip(client.MISSING)
 
-    def perform(function):
-        stage = Stage(tmp_path_factory.mktemp(function.__name__))
+    def perform(function, folder):
+        stage = Stage(folder)
         try:
             function(stage)
         except BaseException:
@@ -69,7 +69,9 @@ def running(tmp_path_factory):
         stage.played.stop()
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {name: pool.submit(perform, function) for name, function in FLOWS.items()}
+        # The folders are made here: pytest's factory is not for several threads.
+        yield {name: pool.submit(perform, function, tmp_path_factory.mktemp(name))
+               for name, function in FLOWS.items()}
 
 
 # --- flows: those that take longest first ----------------------------------------------------------
