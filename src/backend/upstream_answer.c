@@ -22,9 +22,19 @@ static bool answer_ask(struct generation *generation, uint64_t delay_ms, struct 
 
 /* ---- its end ---- */
 
+static void answer_close(struct generation *generation)
+{
+    const struct upstream_api *api = generation->upstream->api;
+
+    if (generation->reader && api->close)
+        api->close(generation->reader);
+    generation->reader = NULL;
+    sse_release(&generation->sse);
+}
+
 static void answer_release(struct generation *generation)
 {
-    generation->upstream->api->close(generation);
+    answer_close(generation);
     curl_slist_free_all(generation->headers);
     buf_release(&generation->body);
     buf_release(&generation->text);
@@ -130,9 +140,19 @@ static bool is_stream(const struct http_answer *answer)
     return strncasecmp(answer->content_type, "text/event-stream", 17) == 0;
 }
 
-static bool take(struct generation *generation, const struct http_answer *answer, struct str bytes,
-                 struct err *err)
+static bool on_sse(void *context, struct str name, struct str data)
 {
+    struct generation *generation = context;
+
+    (void)name;                         /* both APIs say in the data what it is */
+    return generation->upstream->api->read(generation, data, &generation->error) &&
+           !generation->silent;
+}
+
+/* false: generation->error says why, or it is silent. */
+static bool take(struct generation *generation, const struct http_answer *answer, struct str bytes)
+{
+    struct err *err = &generation->error;
     const bool fine = answer->status >= 200 && answer->status <= 299;
 
     generation->received += bytes.n;
@@ -140,7 +160,7 @@ static bool take(struct generation *generation, const struct http_answer *answer
         return err_set(err, ERR_FORMAT, "its answer is longer than %d bytes",
                        UPSTREAM_ANSWER_BYTES_MAX);
     if (fine && is_stream(answer))
-        return generation->upstream->api->read(generation, bytes, err);
+        return sse_feed(&generation->sse, bytes, on_sse, generation, err);
     if (!fine && generation->text.n + bytes.n > UPSTREAM_ERROR_BYTES_MAX)
         return true;                    /* its beginning is enough */
     return buf_str(&generation->text, bytes) || err_set(err, ERR_OVERLOADED, "no memory");
@@ -151,7 +171,7 @@ static void on_body(void *context, const struct http_answer *answer, struct str 
     struct generation *generation = context;
     const struct upstream *upstream = generation->upstream;
 
-    if (!take(generation, answer, bytes, &generation->error)) {
+    if (!take(generation, answer, bytes)) {
         if (!generation->silent)
             http_fetch_cancel(generation->fetch, &generation->error);
         return;
@@ -178,13 +198,13 @@ static bool answer_ask(struct generation *generation, uint64_t delay_ms, struct 
         .events = &events, .context = generation,
     };
 
-    upstream->api->close(generation);
+    answer_close(generation);
     buf_reset(&generation->text);
     generation->received = 0;
     generation->flowing = false;
     generation->error = (struct err){0};
-    if (!upstream->api->open(generation, err))
-        return false;
+    sse_init(&generation->sse);
+    generation->reader = upstream->api->open(generation);
     generation->fetch = http_fetch_new(upstream->client, &request, err);
     if (generation->fetch && generation->paused)
         http_fetch_pause(generation->fetch);

@@ -6,18 +6,11 @@
  * kinds that we don't know too, is passed on (GEN_PASS). */
 #include <stdlib.h>
 
-#include "backend/sse.h"
 #include "backend/upstream_parts.h"
 
 struct reader {
-    struct sse sse;
     struct usage usage;
     bool started, open, over;           /* open: a block is */
-};
-
-struct feeding {
-    struct generation *generation;
-    struct err *err;
 };
 
 /* ---- the request ---- */
@@ -229,49 +222,23 @@ static bool take_event(struct generation *generation, struct str type, yyjson_va
     return true;
 }
 
-static bool on_event(void *context, struct str name, struct str data)
+static bool anthropic_read(struct generation *generation, struct str data, struct err *err)
 {
-    struct feeding *feeding = context;
-    struct generation *generation = feeding->generation;
-    struct reader *reader = generation->reader;
+    const struct reader *reader = generation->reader;
     yyjson_val *root;
     struct err why;
 
-    (void)name;
     if (reader->over)
         return true;
     arena_reset(generation->scratch);
     if (!json_parse(generation->scratch, data, &root, &why) || !yyjson_is_obj(root))
-        return err_set(feeding->err, ERR_FORMAT, "an event of its answer is no JSON object");
-    return take_event(generation, json_str(yyjson_obj_get(root, "type")), root, feeding->err) &&
-           !generation->silent;
+        return err_set(err, ERR_FORMAT, "an event of its answer is no JSON object");
+    return take_event(generation, json_str(yyjson_obj_get(root, "type")), root, err);
 }
 
-static bool anthropic_open(struct generation *generation, struct err *err)
+static void *anthropic_open(struct generation *generation)
 {
-    struct reader *reader = arena_alloc(generation->arena, sizeof *reader);
-
-    (void)err;
-    sse_init(&reader->sse);
-    generation->reader = reader;
-    return true;
-}
-
-static void anthropic_close(struct generation *generation)
-{
-    struct reader *reader = generation->reader;
-
-    if (reader)
-        sse_release(&reader->sse);
-    generation->reader = NULL;
-}
-
-static bool anthropic_read(struct generation *generation, struct str bytes, struct err *err)
-{
-    struct reader *reader = generation->reader;
-    struct feeding feeding = {generation, err};
-
-    return sse_feed(&reader->sse, bytes, on_event, &feeding, err);
+    return arena_alloc(generation->arena, sizeof(struct reader));
 }
 
 static bool anthropic_is_over(const struct generation *generation)
@@ -352,7 +319,6 @@ static bool anthropic_count(struct upstream *upstream, struct arena *arena,
 
 const struct upstream_api upstream_anthropic = {
     .path = "/v1/messages", .key_header = "x-api-key: ", .headers = anthropic_headers,
-    .write = anthropic_write, .open = anthropic_open, .close = anthropic_close,
-    .read = anthropic_read, .is_over = anthropic_is_over, .end = anthropic_end,
-    .count = anthropic_count,
+    .write = anthropic_write, .open = anthropic_open, .read = anthropic_read,
+    .is_over = anthropic_is_over, .end = anthropic_end, .count = anthropic_count,
 };

@@ -7,14 +7,8 @@
 #include <stdlib.h>
 
 #include "backend/openai_request.h"
-#include "backend/sse.h"
 #include "backend/thoughts.h"
 #include "backend/upstream_parts.h"
-
-struct reader {
-    struct sse sse;
-    struct openai_stream stream;
-};
 
 static struct openai_target target_of(const struct upstream *upstream)
 {
@@ -46,13 +40,11 @@ static void tell(void *context, const struct gen_event *event)
     generation->on_event(generation->context, event);
 }
 
-static bool openai_open(struct generation *generation, struct err *err)
+static void *openai_open(struct generation *generation)
 {
-    struct reader *reader = arena_alloc(generation->arena, sizeof *reader);
+    struct openai_stream *stream = arena_alloc(generation->arena, sizeof *stream);
 
-    (void)err;
-    sse_init(&reader->sse);
-    reader->stream = (struct openai_stream){
+    *stream = (struct openai_stream){
         .request = generation->request, .scratch = generation->scratch,
         .told = {
             .arena = generation->arena, .signer = &generation->upstream->signer,
@@ -60,59 +52,32 @@ static bool openai_open(struct generation *generation, struct err *err)
             .on_event = tell, .context = generation,
         },
     };
-    generation->reader = reader;
-    return true;
+    return stream;
 }
 
-static void openai_close(struct generation *generation)
+static void openai_close(void *reader)
 {
-    struct reader *reader = generation->reader;
-
-    if (!reader)
-        return;
-    sse_release(&reader->sse);
-    openai_stream_release(&reader->stream);
-    generation->reader = NULL;
+    openai_stream_release(reader);
 }
 
-struct feeding {
-    struct generation *generation;
-    struct err *err;
-};
-
-static bool on_event(void *context, struct str name, struct str data)
+static bool openai_read(struct generation *generation, struct str data, struct err *err)
 {
-    struct feeding *feeding = context;
-    struct generation *generation = feeding->generation;
-    struct reader *reader = generation->reader;
-
-    (void)name;
-    return openai_stream_chunk(&reader->stream, data, feeding->err) && !generation->silent;
-}
-
-static bool openai_read(struct generation *generation, struct str bytes, struct err *err)
-{
-    struct reader *reader = generation->reader;
-    struct feeding feeding = {generation, err};
-
-    return sse_feed(&reader->sse, bytes, on_event, &feeding, err);
+    return openai_stream_chunk(generation->reader, data, err);
 }
 
 static bool openai_is_over(const struct generation *generation)
 {
-    const struct reader *reader = generation->reader;
+    const struct openai_stream *stream = generation->reader;
 
-    return reader->stream.over;
+    return stream->over;
 }
 
 static bool openai_end(struct generation *generation, struct gen_event *done, struct err *err)
 {
-    struct reader *reader = generation->reader;
-
     if (generation->text.n)
         return err_set(err, ERR_FORMAT, "it was asked for an event stream, and answered something "
                        "else");
-    return openai_stream_end(&reader->stream, done, err);
+    return openai_stream_end(generation->reader, done, err);
 }
 
 /* ---- counting ---- */

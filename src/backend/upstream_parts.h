@@ -7,6 +7,7 @@
 #include "backend/http_client.h"
 #include "backend/openai_stream.h"
 #include "backend/sign.h"
+#include "backend/sse.h"
 #include "backend/upstream.h"
 #include "backend/upstream_errors.h"
 #include "base/buf.h"
@@ -55,7 +56,8 @@ struct generation {
     struct buf body;                    /* of the request */
     struct buf text;                    /* of an answer that is no stream: an error, a whole one */
     struct arena *scratch;
-    void *reader;                       /* the api's */
+    struct sse sse;
+    void *reader;                       /* the api's; NULL: there is none */
     struct err error;                   /* why we stopped it */
     uint64_t received;
     uint32_t failures;
@@ -73,11 +75,12 @@ struct upstream_api {
     bool (*headers)(struct curl_slist **headers, const struct message_request *request);
     /* The request's body. */
     bool (*write)(struct generation *generation, struct err *err);
-    /* The answer's reader is made anew for each try. */
-    bool (*open)(struct generation *generation, struct err *err);
-    void (*close)(struct generation *generation);
-    /* Bytes of an event stream, of status 200. */
-    bool (*read)(struct generation *generation, struct str bytes, struct err *err);
+    /* The answer's reader, in the arena: a new one for each try. */
+    void *(*open)(struct generation *generation);
+    /* What it holds beside the arena's; NULL: nothing. */
+    void (*close)(void *reader);
+    /* An event of a stream, of status 200. */
+    bool (*read)(struct generation *generation, struct str data, struct err *err);
     bool (*is_over)(const struct generation *generation);
     /* The body has ended, whole: the end's event. */
     bool (*end)(struct generation *generation, struct gen_event *done, struct err *err);
