@@ -340,7 +340,7 @@ bool openai_stream_chunk(struct openai_stream *stream, struct str data, struct e
     if (!json_parse(stream->scratch, data, &root, &why) || !yyjson_is_obj(root))
         return err_set(err, ERR_FORMAT, "a chunk of its answer is no JSON object");
     if (!json_none(yyjson_obj_get(root, "error")))
-        return upstream_error_told(root, 0, err);
+        return upstream_error_told(root, 0, stream->key, err);
     take_usage(stream, yyjson_obj_get(root, "usage"));
     start(stream);
     choices = yyjson_obj_get(root, "choices");

@@ -16,11 +16,12 @@ enum {
 
 struct openai_call;
 
-/* Zeroed but for `told`'s arena, signer, omitted, silent, on_event and context, and these two. */
+/* Zeroed but for `told`'s arena, signer, omitted, silent, on_event and context, and these three. */
 struct openai_stream {
     struct telling told;
     const struct message_request *request;
     struct arena *scratch;              /* for one chunk */
+    const char *key;                    /* to be hidden in errors; NULL: there is none */
     enum { OPENAI_NONE, OPENAI_TEXT, OPENAI_THINKING, OPENAI_CALL } open;
     struct buf held;                    /* white space that a block may begin with */
     struct openai_call *calls;          /* [calls_n] of OPENAI_CALLS_MAX */

@@ -40,20 +40,6 @@ struct curl_slist *upstream_headers(const struct upstream *upstream,
     return NULL;
 }
 
-struct str upstream_said(const struct upstream *upstream, struct buf *text)
-{
-    const char *key = upstream->options.key;
-    const size_t n = key ? strlen(key) : 0;
-    char *at = text->data;
-
-    while (n >= UPSTREAM_SECRET_BYTES_MIN && text->n &&
-           (at = memmem(at, text->n - (size_t)(at - text->data), key, n))) {
-        memset(at, '*', n);
-        at += n;
-    }
-    return buf_view(text);
-}
-
 bool upstream_blame(const struct upstream *upstream, struct err *err)
 {
     /* Clients look for these words, and they say whose fault it is. */

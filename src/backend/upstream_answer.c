@@ -101,11 +101,12 @@ static bool answer_retry(struct generation *generation, const struct err *error,
 static bool answer_judge(struct generation *generation, const struct http_answer *answer,
                          struct gen_event *done, struct err *err)
 {
+    const struct upstream *upstream = generation->upstream;
+
     if (answer->status < 200 || answer->status > 299)
-        return upstream_error_status(generation->scratch,
-                                     upstream_said(generation->upstream, &generation->text),
-                                     answer->status, err);
-    return generation->upstream->api->end(generation, done, err);
+        return upstream_error_status(generation->scratch, buf_view(&generation->text),
+                                     answer->status, upstream->options.key, err);
+    return upstream->api->end(generation, done, err);
 }
 
 static void on_end(void *context, const struct http_answer *answer, const struct err *error)

@@ -194,7 +194,7 @@ static bool take_event(struct generation *generation, struct str type, yyjson_va
     struct reader *reader = generation->reader;
 
     if (str_is(type, "error"))
-        return upstream_error_told(root, 0, err);
+        return upstream_error_told(root, 0, generation->upstream->options.key, err);
     if (str_is(type, "ping"))
         return true;
     if (str_is(type, "message_start") == reader->started)

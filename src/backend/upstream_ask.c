@@ -48,8 +48,8 @@ static void on_end(void *context, const struct http_answer *answer, const struct
     if (error) {
         err = *error;
     } else if (answer->status < 200 || answer->status > 299) {
-        upstream_error_status(question->arena, upstream_said(upstream, &question->answer),
-                              answer->status, &err);
+        upstream_error_status(question->arena, buf_view(&question->answer), answer->status,
+                              upstream->options.key, &err);
         upstream_rests(upstream, answer, &err);
     } else if (!json_parse(question->arena, buf_view(&question->answer), &root, &why)) {
         err_set(&err, ERR_FORMAT, "its answer is no JSON");

@@ -144,8 +144,18 @@ static void flatten(char *text)
             *text = ' ';
 }
 
+static void hide(char *text, const char *key)
+{
+    const size_t n = key ? strlen(key) : 0;
+
+    if (n < UPSTREAM_SECRET_BYTES_MIN)
+        return;
+    for (char *at = text; (at = strstr(at, key)); at += n)
+        memset(at, '*', n);
+}
+
 static bool told(yyjson_val *error, struct str message, enum err_code code, long status,
-                 struct err *err)
+                 const char *key, struct err *err)
 {
     uint64_t tokens, most;
     char text[TEXT_BYTES_MAX];
@@ -153,6 +163,7 @@ static bool told(yyjson_val *error, struct str message, enum err_code code, long
     snprintf(text, sizeof text, "%.*s", (int)(message.n < sizeof text ? message.n : sizeof text),
              message.n ? message.s : "");
     flatten(text);
+    hide(text, key);
     if (is_too_long(error, text, &tokens, &most))
         return err_set(err, ERR_INVALID, "prompt is too long: %llu tokens > %llu maximum",
                        (unsigned long long)tokens, (unsigned long long)most);
@@ -162,7 +173,7 @@ static bool told(yyjson_val *error, struct str message, enum err_code code, long
                   : err_set(err, code, "it broke its answer off with an error");
 }
 
-bool upstream_error_told(yyjson_val *body, long status, struct err *err)
+bool upstream_error_told(yyjson_val *body, long status, const char *key, struct err *err)
 {
     yyjson_val *error = yyjson_obj_get(body, "error");
     yyjson_val *number = yyjson_obj_get(error, "code");
@@ -172,16 +183,17 @@ bool upstream_error_told(yyjson_val *body, long status, struct err *err)
     if (status == 0 && yyjson_is_int(number) && yyjson_get_int(number) >= 400)
         status = yyjson_get_int(number);
     return told(error, message_of(body, error),
-                code_of(status, json_str(yyjson_obj_get(error, "type"))), status, err);
+                code_of(status, json_str(yyjson_obj_get(error, "type"))), status, key, err);
 }
 
-bool upstream_error_status(struct arena *scratch, struct str body, long status, struct err *err)
+bool upstream_error_status(struct arena *scratch, struct str body, long status, const char *key,
+                           struct err *err)
 {
     yyjson_val *root = NULL;
 
     arena_reset(scratch);
     if (json_parse(scratch, body, &root, NULL) && yyjson_is_obj(root))
-        return upstream_error_told(root, status, err);
+        return upstream_error_told(root, status, key, err);
     return told(NULL, utf8_valid(body) && body.n < SHOWN_BYTES_MAX ? body : STR(""),
-                code_of(status, STR("")), status, err);
+                code_of(status, STR("")), status, key, err);
 }

@@ -46,6 +46,7 @@ static void *openai_open(struct generation *generation)
 
     *stream = (struct openai_stream){
         .request = generation->request, .scratch = generation->scratch,
+        .key = generation->upstream->options.key,
         .told = {
             .arena = generation->arena, .signer = &generation->upstream->signer,
             .omitted = generation->request->thinking.omitted, .silent = &generation->silent,

@@ -14,7 +14,6 @@
 
 enum {
     UPSTREAM_URL_BYTES_MAX = 4096,
-    UPSTREAM_SECRET_BYTES_MIN = 8,      /* a shorter key is a word like others */
     UPSTREAM_ANSWER_BYTES_MAX = 256 << 20,      /* of one answer, as it comes */
     UPSTREAM_ASKED_BYTES_MAX = 64 << 20,        /* of a small question's: a prompt's tokens */
     UPSTREAM_ASK_MS = 30 * 1000,
@@ -100,8 +99,6 @@ struct curl_slist *upstream_headers(const struct upstream *upstream,
                                     const struct message_request *request);
 /* Adds "name: value", or "name: " and more of them; false: no memory. */
 bool upstream_header(struct curl_slist **headers, const char *name, struct str value);
-/* What it said of an error, without the key, which some servers repeat. */
-struct str upstream_said(const struct upstream *upstream, struct buf *text);
 /* Puts the upstream's name before the error. Returns false. */
 bool upstream_blame(const struct upstream *upstream, struct err *err);
 /* It has too much to do, and said for how long. */

@@ -63,16 +63,46 @@ static void test_words(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct err err = {0};
-        assert_false(upstream_error_status(arena, str_of(cases[i].body), cases[i].status, &err));
+        assert_false(upstream_error_status(arena, str_of(cases[i].body), cases[i].status, NULL, &err));
         assert_string_equal(err.text, cases[i].text);
         assert_int_equal(err.code, cases[i].code);
     }
     arena_free(arena);
 }
 
+/* Wherever it stands, also where the text is cut; but a key that is a word hides no words. */
+static void test_keys_are_hidden(void **state)
+{
+    static const struct { const char *body, *key, *text; } keys[] = {
+        {"{\"error\":{\"message\":\"no key-12345, no key-12345\"}}", "key-12345", "no *********, no *********"},
+        {"bad key-12345", "key-12345", "bad *********"},
+        {"{\"error\":{\"message\":\"\\u006bey-12345\"}}", "key-12345", "*********"},
+        {"bad key", "key", "bad key"}, {"bad key", "", "bad key"},
+    };
+    struct arena *arena = arena_new(4096);
+    struct buf body = {0};
+    struct err err;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        upstream_error_status(arena, str_of(keys[i].body), 401, keys[i].key, &err);
+        assert_string_equal(err.text, keys[i].text);
+    }
+    for (size_t before = 180; before < 200; before++) {
+        buf_reset(&body);
+        buf_printf(&body, "{\"message\":\"%0*dkey-12345\"}", (int)before, 0);
+        upstream_error_status(arena, buf_view(&body), 401, "key-12345", &err);
+        assert_null(strchr(err.text, 'k'));
+    }
+    buf_release(&body);
+    arena_free(arena);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_words)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_words), cmocka_unit_test(test_keys_are_hidden),
+    };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -245,6 +245,7 @@ def in_stream(text):
     (in_stream("data: [1]\n\n"), 500, "no JSON object"),
     (in_stream("\0\xff\n\n\n"), 500, "broke off"),
     (in_stream('data: {"error": {"message": "on fire"}}\n\n'), 500, "on fire"),
+    (in_stream('data: {"error": {"message": "bad key %s!"}}\n\n' % KEY), 500, f"bad key {'*' * len(KEY)}!"),
 ], ids=lambda value: value if isinstance(value, (str, int)) else "")
 def test_refusals(front, upstream, model, play, status, word):
     upstream.play(play)
