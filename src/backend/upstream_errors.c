@@ -6,7 +6,6 @@
 
 #include <ctype.h>
 #include <stdlib.h>
-#include <strings.h>
 
 #include "base/utf8.h"
 
@@ -75,20 +74,10 @@ static const struct wording prompt[] = {
     {"you requested ", false},
 };
 
-static const char *find(const char *text, const char *phrase)
-{
-    const size_t n = strlen(phrase);
-
-    for (; *text; text++)
-        if (strncasecmp(text, phrase, n) == 0)
-            return text;
-    return NULL;
-}
-
 static bool number_by(const char *text, const struct wording *words, size_t n, uint64_t *out)
 {
     for (size_t i = 0; i < n; i++) {
-        const char *at = find(text, words[i].phrase);
+        const char *at = strcasestr(text, words[i].phrase);
         if (!at)
             continue;
         if (words[i].before) {
