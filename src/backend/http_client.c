@@ -225,27 +225,25 @@ static int set_watch(CURL *easy, curl_socket_t socket, int what, void *context, 
 
 /* ---- what a fetch hears ---- */
 
-static bool header_is(struct str line, const char *name, struct str *value)
+/* What libcurl has read of the head so far; also of a 100 that came before. */
+static void take_head(struct http_fetch *fetch)
 {
-    const size_t n = strlen(name);
+    struct http_answer *answer = &fetch->answer;
+    const char *type = NULL;
 
-    if (line.n <= n || strncasecmp(line.s, name, n) != 0 || line.s[n] != ':')
-        return false;
-    line = (struct str){line.s + n + 1, line.n - n - 1};
-    while (line.n && strchr(" \t", line.s[0]))
-        line = (struct str){line.s + 1, line.n - 1};
-    while (line.n && strchr(" \t\r\n", line.s[line.n - 1]))
-        line.n--;
-    *value = line;
-    return true;
+    curl_easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &answer->status);
+    curl_easy_getinfo(fetch->easy, CURLINFO_CONTENT_TYPE, &type);
+    answer->content_type[0] = 0;
+    if (type && strlen(type) < sizeof answer->content_type)
+        strcpy(answer->content_type, type);
 }
 
 static size_t on_header(char *bytes, size_t size, size_t n, void *context)
 {
     struct http_fetch *fetch = context;
-    struct http_answer *answer = &fetch->answer;
-    struct str line = {bytes, n *= size}, value;
 
+    (void)bytes;
+    n *= size;
     fetch->heard_at = uv_now(fetch->client->loop);
     fetch->head_bytes += n;
     if (fetch->head_bytes > HTTP_CLIENT_HEAD_BYTES_MAX) {
@@ -253,13 +251,7 @@ static size_t on_header(char *bytes, size_t size, size_t n, void *context)
                 HTTP_CLIENT_HEAD_BYTES_MAX);
         return 0;
     }
-    if (str_starts(line, STR("HTTP/"))) {       /* also of a 100 that came before */
-        *answer = (struct http_answer){0};
-        curl_easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &answer->status);
-    } else if (header_is(line, "content-type", &value) && value.n < sizeof answer->content_type) {
-        memcpy(answer->content_type, value.s, value.n);
-        answer->content_type[value.n] = 0;
-    }
+    take_head(fetch);
     return n;
 }
 
