@@ -11,18 +11,6 @@ enum { NAME_SHOWN_BYTES = 64 };
 
 static const double TOP_P_WITH_THINKING = 0.95;
 
-static bool is_blank(struct str s)
-{
-    uint32_t c;
-
-    for (size_t n; s.n; s = (struct str){s.s + n, s.n - n}) {
-        n = utf8_decode(s, &c);
-        if (n == 0 || !utf8_is_space(c))
-            return false;
-    }
-    return true;
-}
-
 static bool ends_in_space(struct str s)
 {
     size_t last = s.n ? s.n - 1 : 0;
@@ -39,7 +27,7 @@ static bool check_text(struct decoder *decoder, const char *list, struct str tex
 {
     if (text.n == 0)
         return decode_fail(decoder, NULL, "%s: text content blocks must be non-empty", list);
-    return !is_blank(text) ||
+    return !utf8_is_blank(text) ||
            decode_fail(decoder, NULL, "%s: text content blocks must contain non-whitespace text",
                        list);
 }
@@ -411,7 +399,7 @@ static bool check_stop_sequences(struct decoder *decoder, const struct raw_reque
         if (stops[i].n > REQUEST_STOP_SEQUENCE_BYTES_MAX)
             return decode_fail(decoder, &here, "String should have at most %d bytes",
                                REQUEST_STOP_SEQUENCE_BYTES_MAX);
-        if (is_blank(stops[i]))
+        if (utf8_is_blank(stops[i]))
             return decode_fail(decoder, &list,
                                "each stop sequence must contain non-whitespace");
     }

@@ -47,18 +47,6 @@ static void close_words(struct openai_stream *stream)
     }
 }
 
-static bool is_white(struct str text)
-{
-    uint32_t c;
-
-    for (size_t n; text.n; text = (struct str){text.s + n, text.n - n}) {
-        n = utf8_decode(text, &c);
-        if (n == 0 || !utf8_is_white(c))
-            return false;
-    }
-    return true;
-}
-
 static struct openai_call *live_call(struct openai_stream *stream)
 {
     for (size_t i = 0; i < stream->calls_n; i++)
@@ -81,7 +69,7 @@ static bool take_words(struct openai_stream *stream, bool thought, struct str te
         if (stream->open == OPENAI_TEXT || stream->open == OPENAI_THINKING)
             close_words(stream);
         buf_str(&stream->held, text);
-        if (is_white(buf_view(&stream->held)))
+        if (utf8_is_blank(buf_view(&stream->held)))
             return true;
         if (stream->open == OPENAI_CALL && !end_call(stream, live_call(stream), err))
             return false;
@@ -219,7 +207,7 @@ static bool take_call(struct openai_stream *stream, int64_t index, struct str id
     if (!call && !(call = add_call(stream, index, id, err)))
         return false;
     if (call->stage == CALL_TOLD)
-        return is_white(json_str(arguments)) ||
+        return utf8_is_blank(json_str(arguments)) ||
                err_set(err, ERR_FORMAT, "it goes on with a call that was over");
     if (call->name.n == 0 && name.n)
         call->name = arena_str(stream->told.arena, name);

@@ -121,3 +121,15 @@ bool utf8_is_space(uint32_t c)
            c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 ||
            c == 0x202F || c == 0x205F || c == 0x3000;
 }
+
+bool utf8_is_blank(struct str s)
+{
+    uint32_t c;
+
+    for (size_t n; s.n; s = (struct str){s.s + n, s.n - n}) {
+        n = utf8_decode(s, &c);
+        if (n == 0 || !utf8_is_space(c))
+            return false;
+    }
+    return true;
+}

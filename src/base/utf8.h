@@ -22,6 +22,8 @@ struct str utf8_cut(struct str s, size_t max);
 /* White space as Unicode has it (property White_Space), and the four separators U+001C..1F that
  * Python counts too. */
 bool utf8_is_space(uint32_t code_point);
+/* Only utf8_is_space's, or empty: text that the API doesn't take. */
+bool utf8_is_blank(struct str s);
 /* White_Space alone. */
 static inline bool utf8_is_white(uint32_t code_point)
 {

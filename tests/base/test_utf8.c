@@ -179,6 +179,15 @@ static void test_space(void **state)
     }
 }
 
+static void test_blank(void **state)
+{
+    assert_true(utf8_is_blank(STR("")));
+    assert_true(utf8_is_blank(STR(" \n\x1c\xc2\xa0\xe3\x80\x80")));
+    assert_false(utf8_is_blank(STR(" a ")));
+    assert_false(utf8_is_blank(STR(" \xe3\x80")));      /* not a whole character */
+    assert_false(utf8_is_blank(STR(" \0")));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -188,6 +197,7 @@ int main(void)
         cmocka_unit_test(test_valid_prefix),
         cmocka_unit_test(test_cut),
         cmocka_unit_test(test_space),
+        cmocka_unit_test(test_blank),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
