@@ -28,6 +28,11 @@ struct http_answer {
     uint32_t retry_after_s;             /* at its end; 0: not said */
 };
 
+static inline bool http_is_fine(const struct http_answer *answer)
+{
+    return answer->status >= 200 && answer->status <= 299;
+}
+
 struct http_events {
     /* More of the body. Bytes that come while the fetch is paused come again later. */
     void (*on_body)(void *context, const struct http_answer *answer, struct str bytes);

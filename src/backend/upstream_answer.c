@@ -103,7 +103,7 @@ static bool answer_judge(struct generation *generation, const struct http_answer
 {
     const struct upstream *upstream = generation->upstream;
 
-    if (answer->status < 200 || answer->status > 299)
+    if (!http_is_fine(answer))
         return upstream_error_status(generation->scratch, buf_view(&generation->text),
                                      answer->status, upstream->options.key, err);
     return upstream->api->end(generation, done, err);
@@ -154,7 +154,7 @@ static bool on_sse(void *context, struct str name, struct str data)
 static bool take(struct generation *generation, const struct http_answer *answer, struct str bytes)
 {
     struct err *err = &generation->error;
-    const bool fine = answer->status >= 200 && answer->status <= 299;
+    const bool fine = http_is_fine(answer);
 
     generation->received += bytes.n;
     if (generation->received > UPSTREAM_ANSWER_BYTES_MAX)

@@ -47,7 +47,7 @@ static void on_end(void *context, const struct http_answer *answer, const struct
     upstream->running -= !question->background;
     if (error) {
         err = *error;
-    } else if (answer->status < 200 || answer->status > 299) {
+    } else if (!http_is_fine(answer)) {
         upstream_error_status(question->arena, buf_view(&question->answer), answer->status,
                               upstream->options.key, &err);
         upstream_rests(upstream, answer, &err);
