@@ -99,7 +99,7 @@ static bool is_object(struct openai_stream *stream, struct str text)
 {
     yyjson_val *root;
 
-    while (text.n && strchr(" \t\r\n", text.s[text.n - 1]))
+    while (text.n && memchr(" \t\r\n", text.s[text.n - 1], 4))
         text.n--;
     return text.n && text.s[text.n - 1] == '}' &&
            json_parse(stream->scratch, text, &root, NULL) && yyjson_is_obj(root);

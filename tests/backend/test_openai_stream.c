@@ -35,7 +35,8 @@ static void hear(void *context, const struct gen_event *event)
                    STR_ARG(event->tool_name));
         break;
     case GEN_DELTA:
-        buf_str(&listener->story, event->text);
+        for (size_t i = 0; i < event->text.n; i++)
+            buf_char(&listener->story, event->text.s[i] ? event->text.s[i] : '~');
         break;
     case GEN_BLOCK_STOP:
         buf_printf(&listener->story, ">%s ", event->signature.n ? "signed" : "");
@@ -123,6 +124,8 @@ static const struct {
     {ROLE "data: {\"error\":{\"message\":\"out of memory\",\"code\":503}}\n\n" DONE, "start !out of memory"},
     {CALLS("{\"index\":0,\"function\":{\"name\":\"f\",\"arguments\":\"nonsense\"}}") END("tool_calls") DONE,
      "start 0:call(f)<nonsense !the input of its call of f is no JSON object"},
+    {CALLS("{\"index\":0,\"function\":{\"name\":\"f\",\"arguments\":\"{}\\u0000\"}}") END("tool_calls") DONE,
+     "start 0:call(f)<{}~ !the input of its call of f is no JSON object"},
     {CALLS("{\"index\":0,\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}")
      CALLS("{\"index\":1,\"function\":{\"name\":\"g\",\"arguments\":\"{}\"}}")
      CALLS("{\"index\":0,\"function\":{\"arguments\":\"{}\"}}"),
