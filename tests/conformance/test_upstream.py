@@ -3,10 +3,10 @@ failures."""
 
 import contextlib
 import json
+import queue
 import ssl
 import subprocess
 import threading
-import time
 
 import anthropic
 import pytest
@@ -134,7 +134,7 @@ def test_calls_and_thoughts(upstream, model, client):
 
 @pytest.mark.parametrize("kind", ["openai", "anthropic"])
 def test_a_client_that_goes_away_is_gone_upstream(front, upstream, model, kind):
-    gone = []
+    gone = queue.SimpleQueue()
 
     def play(request):
         request.head()
@@ -142,19 +142,16 @@ def test_a_client_that_goes_away_is_gone_upstream(front, upstream, model, kind):
             request.events(delta(content="one"))
         else:
             request.events(START, {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}})
-        gone.append(request.closed())
+        gone.put(request.closed())
 
     upstream.play(play)
     with opened(front, body(model(kind), stream=True)) as response:
         response.read1()
-    deadline = time.monotonic() + 10
-    while not gone and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert gone == [True]
+    assert gone.get(timeout=10)
 
 
 def test_a_client_that_does_not_read_holds_the_upstream(front, upstream, model):
-    word, total, took = "x" * 8000, 64 << 20, []
+    word, total, took = "x" * 8000, 64 << 20, queue.SimpleQueue()
 
     def play(request):
         request.head()
@@ -166,14 +163,11 @@ def test_a_client_that_does_not_read_holds_the_upstream(front, upstream, model):
                 sent += len(word)
         except TimeoutError:
             pass
-        took.append(sent)
+        took.put(sent)
 
     upstream.play(play)
     with opened(front, body(model(), stream=True)):
-        deadline = time.monotonic() + 15
-        while not took and time.monotonic() < deadline:
-            time.sleep(0.01)
-    assert took and took[0] < total // 2
+        assert took.get(timeout=15) < total // 2
 
 
 # ---- failures ----
