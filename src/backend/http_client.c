@@ -7,6 +7,7 @@
  * loop. */
 #include "backend/http_client.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -464,13 +465,14 @@ void http_client_free(struct http_client *client)
 
 /* ---- addresses ---- */
 
-/* 127.example.org is none. */
+/* The host as libcurl writes it: 127.1 is 127.0.0.1; 127.example.org and 127.0.0.1.5 are names. */
 static bool is_loopback(const char *host)
 {
-    const bool number = host[strspn(host, "0123456789.")] == 0;
+    struct in_addr number;
 
-    return strcasecmp(host, "localhost") == 0 || (number && strncmp(host, "127.", 4) == 0) ||
-           strcmp(host, "[::1]") == 0;
+    if (inet_pton(AF_INET, host, &number) == 1)
+        return ntohl(number.s_addr) >> 24 == 127;
+    return strcasecmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0;
 }
 
 static bool has_part(CURLU *parts, CURLUPart part)

@@ -43,7 +43,8 @@ static void expect_new(const struct upstream_options *options, const char *word)
 static void test_addresses(void **state)
 {
     static const struct { const char *url, *word; bool insecure; } cases[] = {
-        {"http://127.example.org", "TLS", false},
+        {"http://127.example.org", "TLS", false}, {"http://127.0.0.1.5", "TLS", false},
+        {"http://127.1", "", false},
         {NOWHERE, "", false}, {"http://localhost:8000/base/", "", false}, {"http://[::1]:80", "", false},
         {"https://far.example", "", false}, {"http://10.0.0.5:8000", "TLS", false},
         {"http://localhost.example", "TLS", false}, {"http://far.example", "", true},
