@@ -2,29 +2,15 @@
 #include "backend/sign.h"
 
 #include "base/base64.h"
+#include "base/bytes.h"
 #include "base/random.h"
 
 enum { KIND_TOLD = 't', KIND_OMITTED = 'o', SIGNED_BYTES = 4 + 8 + 8 + 16 };
 
 struct parts {
-    unsigned char kind;
+    char kind;
     uint64_t key, salt, mac[2];
 };
-
-static void put_u64(unsigned char *out, uint64_t value)
-{
-    for (int i = 0; i < 8; i++)
-        out[i] = (unsigned char)(value >> 8 * i);
-}
-
-static uint64_t take_u64(const unsigned char *in)
-{
-    uint64_t value = 0;
-
-    for (int i = 0; i < 8; i++)
-        value |= (uint64_t)in[i] << 8 * i;
-    return value;
-}
 
 void signer_init(struct signer *signer, const struct hash_key secret[2])
 {
@@ -36,11 +22,10 @@ void signer_init(struct signer *signer, const struct hash_key secret[2])
 
 static void sign(const struct signer *signer, struct parts *parts, struct str text)
 {
-    unsigned char head[9] = {parts->kind};
     struct buf told = {0};
 
-    put_u64(head + 1, parts->salt);
-    buf_append(&told, head, sizeof head);
+    buf_char(&told, parts->kind);
+    bytes_put_u64(&told, parts->salt);
     if (parts->kind == KIND_TOLD)
         buf_str(&told, text);
     for (int i = 0; i < 2; i++)
@@ -54,16 +39,18 @@ struct str sign_thought(struct arena *arena, const struct signer *signer, struct
     struct parts parts = {
         .kind = omitted ? KIND_OMITTED : KIND_TOLD, .key = signer->name, .salt = random_u64(),
     };
-    unsigned char bytes[SIGNED_BYTES] = {'P', 'V', 'T', parts.kind};
-    struct buf out = {0};
+    struct buf bytes = {0}, out = {0};
 
     sign(signer, &parts, text);
-    put_u64(bytes + 4, parts.key);
-    put_u64(bytes + 12, parts.salt);
-    put_u64(bytes + 20, parts.mac[0]);
-    put_u64(bytes + 28, parts.mac[1]);
-    base64_put(&out, bytes, sizeof bytes);
+    buf_cstr(&bytes, "PVT");
+    buf_char(&bytes, parts.kind);
+    bytes_put_u64(&bytes, parts.key);
+    bytes_put_u64(&bytes, parts.salt);
+    bytes_put_u64(&bytes, parts.mac[0]);
+    bytes_put_u64(&bytes, parts.mac[1]);
+    base64_put(&out, bytes.data, bytes.n);
     const struct str signature = arena_str(arena, buf_view(&out));
+    buf_release(&bytes);
     buf_release(&out);
     return signature;
 }
@@ -75,11 +62,10 @@ static bool parts_read(struct str signature, struct parts *parts)
               bytes.n == SIGNED_BYTES && memcmp(bytes.data, "PVT", 3) == 0;
 
     if (ok) {
-        const unsigned char *p = (const unsigned char *)bytes.data;
-        *parts = (struct parts){
-            .kind = p[3], .key = take_u64(p + 4), .salt = take_u64(p + 12),
-            .mac = {take_u64(p + 20), take_u64(p + 28)},
-        };
+        struct str in = {bytes.data + 4, bytes.n - 4};
+        parts->kind = bytes.data[3];
+        ok = bytes_take_u64(&in, &parts->key) && bytes_take_u64(&in, &parts->salt) &&
+             bytes_take_u64(&in, &parts->mac[0]) && bytes_take_u64(&in, &parts->mac[1]);
     }
     buf_release(&bytes);
     return ok;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/random.h"
@@ -36,47 +37,11 @@ struct replay_store {
 
 /* ---- records: key, lead, parts ---- */
 
-static void put_u32(struct buf *out, size_t value)
-{
-    const uint32_t v = (uint32_t)value;
-    const unsigned char bytes[] = {(unsigned char)v, (unsigned char)(v >> 8),
-                                   (unsigned char)(v >> 16), (unsigned char)(v >> 24)};
-
-    buf_append(out, bytes, sizeof bytes);
-}
-
-static void put_u64(struct buf *out, uint64_t value)
-{
-    put_u32(out, (size_t)(value & UINT32_MAX));
-    put_u32(out, (size_t)(value >> 32));
-}
-
-static bool take_u32(struct str *in, uint32_t *value)
-{
-    const unsigned char *p = (const unsigned char *)in->s;
-
-    if (in->n < 4)
-        return false;
-    *value = (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-    *in = (struct str){in->s + 4, in->n - 4};
-    return true;
-}
-
-static bool take_u64(struct str *in, uint64_t *value)
-{
-    uint32_t low, high;
-
-    if (!take_u32(in, &low) || !take_u32(in, &high))
-        return false;
-    *value = (uint64_t)high << 32 | low;
-    return true;
-}
-
 static bool take_str(struct str *in, size_t max, struct str *out)
 {
     uint32_t n;
 
-    if (!take_u32(in, &n) || n > max || n > in->n)
+    if (!bytes_take_u32(in, &n) || n > max || n > in->n)
         return false;
     *out = (struct str){in->s, n};
     *in = (struct str){in->s + n, in->n - n};
@@ -85,19 +50,19 @@ static bool take_str(struct str *in, size_t max, struct str *out)
 
 static void record_write(struct buf *out, struct replay_key key, const struct replay *replay)
 {
-    put_u64(out, key.a);
-    put_u64(out, key.b);
-    put_u32(out, replay->lead.drop.n);
+    bytes_put_u64(out, key.a);
+    bytes_put_u64(out, key.b);
+    bytes_put_u32(out, (uint32_t)replay->lead.drop.n);
     buf_str(out, replay->lead.drop);
-    put_u32(out, replay->lead.add.n);
+    bytes_put_u32(out, (uint32_t)replay->lead.add.n);
     buf_str(out, replay->lead.add);
-    put_u32(out, replay->parts_n);
+    bytes_put_u32(out, (uint32_t)replay->parts_n);
     for (size_t i = 0; i < replay->parts_n; i++) {
         const struct replay_part *part = &replay->parts[i];
-        put_u32(out, part->bytes);
-        put_u32(out, part->ids_n);
+        bytes_put_u32(out, (uint32_t)part->bytes);
+        bytes_put_u32(out, (uint32_t)part->ids_n);
         for (size_t k = 0; k < part->ids_n; k++)
-            put_u32(out, (size_t)part->ids[k]);
+            bytes_put_u32(out, (uint32_t)part->ids[k]);
     }
 }
 
@@ -106,11 +71,12 @@ static bool take_part(struct str *in, struct arena *arena, uint32_t vocab_size,
 {
     uint32_t bytes, n, id;
 
-    if (!take_u32(in, &bytes) || !take_u32(in, &n) || n > REPLAY_TOKENS_MAX || n > in->n / 4)
+    if (!bytes_take_u32(in, &bytes) || !bytes_take_u32(in, &n) || n > REPLAY_TOKENS_MAX ||
+        n > in->n / 4)
         return false;
     int32_t *ids = arena_raw(arena, n * sizeof *ids);
     for (uint32_t i = 0; i < n; i++) {
-        if (!take_u32(in, &id) || id >= vocab_size)
+        if (!bytes_take_u32(in, &id) || id >= vocab_size)
             return false;
         ids[i] = (int32_t)id;
     }
@@ -124,10 +90,10 @@ static bool record_read(struct str in, struct arena *arena, uint32_t vocab_size,
 {
     uint32_t parts_n;
 
-    if (!take_u64(&in, &key->a) || !take_u64(&in, &key->b) ||
+    if (!bytes_take_u64(&in, &key->a) || !bytes_take_u64(&in, &key->b) ||
         !take_str(&in, REPLAY_LEAD_BYTES_MAX, &replay->lead.drop) ||
-        !take_str(&in, REPLAY_LEAD_BYTES_MAX, &replay->lead.add) || !take_u32(&in, &parts_n) ||
-        parts_n > REPLAY_PARTS_MAX)
+        !take_str(&in, REPLAY_LEAD_BYTES_MAX, &replay->lead.add) ||
+        !bytes_take_u32(&in, &parts_n) || parts_n > REPLAY_PARTS_MAX)
         return false;
     replay->lead.drop = arena_str(arena, replay->lead.drop);
     replay->lead.add = arena_str(arena, replay->lead.add);
@@ -209,7 +175,7 @@ static void tell_members(struct buf *told, yyjson_val *object)
     size_t i, n;
     yyjson_val *key, *member;
 
-    put_u64(told, yyjson_obj_size(object));
+    bytes_put_u64(told, yyjson_obj_size(object));
     yyjson_obj_foreach(object, i, n, key, member) {
         tell_value(told, key);
         tell_value(told, member);
@@ -221,7 +187,7 @@ static void tell_items(struct buf *told, yyjson_val *array)
     size_t i, n;
     yyjson_val *item;
 
-    put_u64(told, yyjson_arr_size(array));
+    bytes_put_u64(told, yyjson_arr_size(array));
     yyjson_arr_foreach(array, i, n, item)
         tell_value(told, item);
 }
@@ -241,10 +207,10 @@ static void tell_value(struct buf *told, yyjson_val *value)
         break;
     case YYJSON_TYPE_NUM:
         memcpy(&bits, &number, sizeof bits);
-        put_u64(told, bits);
+        bytes_put_u64(told, bits);
         break;
     case YYJSON_TYPE_STR:
-        put_u64(told, yyjson_get_len(value));
+        bytes_put_u64(told, yyjson_get_len(value));
         buf_str(told, json_str(value));
         break;
     case YYJSON_TYPE_ARR:
@@ -260,7 +226,7 @@ static void tell_value(struct buf *told, yyjson_val *value)
 
 static void tell_str(struct buf *told, struct str text)
 {
-    put_u64(told, text.n);
+    bytes_put_u64(told, text.n);
     buf_str(told, text);
 }
 
@@ -270,7 +236,7 @@ static void tell_block(struct buf *told, const struct content_block *block)
     struct arena *arena;
     yyjson_val *input;
 
-    put_u32(told, (size_t)block->type);
+    bytes_put_u32(told, (uint32_t)block->type);
     if (block->type != BLOCK_TOOL_USE) {
         tell_str(told, block->text);
         tell_str(told, block->signature);
@@ -293,19 +259,19 @@ struct replay_key replay_key_of(const struct replay_store *store, uint64_t space
 {
     struct buf told = {0}, run = {0};
 
-    put_u64(&told, space);
+    bytes_put_u64(&told, space);
     for (size_t i = 0; i < blocks_n; i++) {
         if (blocks[i].type == BLOCK_TEXT)
             buf_str(&run, blocks[i].text);
         if (run.n && (i + 1 == blocks_n || blocks[i + 1].type != BLOCK_TEXT)) {
-            put_u32(&told, BLOCK_TEXT);
+            bytes_put_u32(&told, BLOCK_TEXT);
             tell_str(&told, buf_view(&run));
             buf_reset(&run);
         }
         if (blocks[i].type != BLOCK_TEXT)
             tell_block(&told, &blocks[i]);
     }
-    put_u32(&told, UINT32_MAX);
+    bytes_put_u32(&told, UINT32_MAX);
     const struct replay_key key = {hash_bytes(store->keys[0], told.data, told.n),
                                    hash_bytes(store->keys[1], told.data, told.n)};
     buf_release(&told);
