@@ -4,7 +4,6 @@
 #include <assert.h>
 
 #include "backend/replays.h"
-#include "base/random.h"
 #include "chat/dialect.h"
 
 static struct native *native_of_resident(struct resident *resident)
@@ -32,10 +31,9 @@ static void open_signer(struct native *native)
 {
     struct hash_key secret[2];
 
-    random_bytes(secret, sizeof secret);
     for (uint64_t i = 0; native->replays && i < 2; i++)
         secret[i] = replay_secret(native->replays, i);
-    signer_init(&native->signer, secret);
+    signer_init(&native->signer, native->replays ? secret : NULL);
 }
 
 static bool take_engine(struct native *native, struct engine *engine, struct err *err)

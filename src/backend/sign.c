@@ -16,8 +16,11 @@ void signer_init(struct signer *signer, const struct hash_key secret[2])
 {
     static const char name[] = "the name of a key that signs thoughts";
 
-    *signer = (struct signer){.keys = {secret[0], secret[1]}};
-    signer->name = hash_bytes(secret[0], name, sizeof name);
+    if (secret)
+        memcpy(signer->keys, secret, sizeof signer->keys);
+    else
+        random_bytes(signer->keys, sizeof signer->keys);
+    signer->name = hash_bytes(signer->keys[0], name, sizeof name);
 }
 
 static void sign(const struct signer *signer, struct parts *parts, struct str text)

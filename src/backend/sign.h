@@ -18,7 +18,8 @@ struct signer {
     uint64_t name;                      /* of the keys */
 };
 
-/* secret: two keys that nobody else has. */
+/* secret: two keys that nobody else has; NULL: drawn now, so what is signed is ours as long as the signer
+ * lasts. */
 void signer_init(struct signer *signer, const struct hash_key secret[2]);
 
 /* In the arena. omitted: the text is not sent. */

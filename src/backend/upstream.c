@@ -4,7 +4,6 @@
 #include <curl/curl.h>
 #include <stdlib.h>
 
-#include "base/random.h"
 
 const char *upstream_url(const struct upstream *upstream, struct arena *arena, const char *path)
 {
@@ -175,7 +174,6 @@ struct backend *upstream_new(uv_loop_t *loop, const struct upstream_options *opt
                              struct err *err)
 {
     struct upstream *upstream = calloc(1, sizeof *upstream);
-    struct hash_key secret[2];
 
     if (!upstream) {
         err_set(err, ERR_IO, "no memory for an upstream");
@@ -187,8 +185,7 @@ struct backend *upstream_new(uv_loop_t *loop, const struct upstream_options *opt
     upstream->backend.passes = options->kind == UPSTREAM_ANTHROPIC;
     upstream->backend.sees = true;      /* if its model does; else it says so */
     take_options(upstream, options);
-    random_bytes(secret, sizeof secret);
-    signer_init(&upstream->signer, secret);
+    signer_init(&upstream->signer, NULL);
     if (!take_extra(upstream, err) || !take_address(upstream, err)) {
         upstream_free(&upstream->backend);
         return NULL;
