@@ -58,14 +58,10 @@ static void too_slow(uv_timer_t *timer)
     fail_msg("the child did not do in a minute what was expected");
 }
 
-static void world_open(struct world *world, const char *script, uint32_t start_ms,
-                       uint32_t stall_ms)
+/* argv: lives as long as the world. */
+static void world_open_argv(struct world *world, const char *const *argv, uint32_t start_ms,
+                            uint32_t stall_ms)
 {
-    static const char *argv[4];
-
-    argv[0] = "/bin/sh";
-    argv[1] = "-c";
-    argv[2] = script;
     const struct child_options options = {
         .name = "test", .argv = argv, .line_bytes_max = LINE_MAX_HERE, .start_ms = start_ms,
         .stall_ms = stall_ms, .on_line = on_line, .on_down = on_down, .context = world,
@@ -75,6 +71,15 @@ static void world_open(struct world *world, const char *script, uint32_t start_m
     uv_timer_init(&world->loop, &world->limit);
     uv_timer_start(&world->limit, too_slow, 60000, 0);
     world->child = child_new(&world->loop, &options);
+}
+
+static void world_open(struct world *world, const char *script, uint32_t start_ms,
+                       uint32_t stall_ms)
+{
+    static const char *argv[4] = {"/bin/sh", "-c"};
+
+    argv[2] = script;
+    world_open_argv(world, argv, start_ms, stall_ms);
 }
 
 static void run_until(struct world *world, int lines, int downs)
@@ -98,16 +103,24 @@ static void assert_heard(const struct world *world, const char *expected)
     assert_true(str_is(buf_view(&world->heard), expected));
 }
 
-static void lines_are_whole_however_they_are_written(void **state)
+/* A whole world for one script, which ends by itself or is ended for what it does. */
+static void assert_ends(const char *script, const char *heard, const char *why)
 {
     struct world world;
 
-    (void)state;
-    world_open(&world, "printf 'one\\ntw'; sleep 0.02; printf 'o\\n\\n'; printf half", 60000, 60000);
+    world_open(&world, script, 60000, 60000);
     run_until(&world, 0, 1);
-    assert_heard(&world, "one;two;;");          /* the half one is none */
-    assert_string_equal(world.why, "ended with status 0");
+    assert_heard(&world, heard);
+    assert_string_equal(world.why, why);
     world_close(&world);
+}
+
+static void lines_are_whole_however_they_are_written(void **state)
+{
+    (void)state;
+    assert_ends("printf 'one\\ntw'; sleep 0.02; printf 'o\\n\\n'; printf half",
+                "one;two;;",                    /* the half one is none */
+                "ended with status 0");
 }
 
 static void it_is_started_again_after_a_pause(void **state)
@@ -131,13 +144,8 @@ static void it_is_started_again_after_a_pause(void **state)
 
 static void a_signal_is_told_apart(void **state)
 {
-    struct world world;
-
     (void)state;
-    world_open(&world, "kill -9 $$", 60000, 60000);
-    run_until(&world, 0, 1);
-    assert_string_equal(world.why, "was ended by signal 9");
-    world_close(&world);
+    assert_ends("kill -9 $$", "", "was ended by signal 9");
 }
 
 static void what_is_sent_arrives(void **state)
@@ -183,37 +191,21 @@ static void who_is_silent_is_ended(void **state)
 
 static void an_endless_line_is_the_end(void **state)
 {
-    struct world world;
-
     (void)state;
-    world_open(&world, "echo good; while :; do printf xxxxxxxxxxxxxxxx; done", 60000, 60000);
-    run_until(&world, 0, 1);
-    assert_heard(&world, "good;");
-    assert_string_equal(world.why, "wrote a line of more than 1000 bytes");
-    world_close(&world);
+    assert_ends("echo good; while :; do printf xxxxxxxxxxxxxxxx; done", "good;",
+                "wrote a line of more than 1000 bytes");
 }
 
 static void who_closes_its_output_is_ended(void **state)
 {
-    struct world world;
-
     (void)state;
-    world_open(&world, "exec >&-; exec sleep 100", 60000, 60000);
-    run_until(&world, 0, 1);
-    assert_string_equal(world.why, "closed its output");
-    world_close(&world);
+    assert_ends("exec >&-; exec sleep 100", "", "closed its output");
 }
 
 static void a_grandchild_that_holds_the_pipe_is_not_waited_for(void **state)
 {
-    struct world world;
-
     (void)state;
-    world_open(&world, "sleep 5 & echo last; exit 1", 60000, 60000);
-    run_until(&world, 0, 1);
-    assert_heard(&world, "last;");
-    assert_string_equal(world.why, "ended with status 1");
-    world_close(&world);
+    assert_ends("sleep 5 & echo last; exit 1", "last;", "ended with status 1");
 }
 
 static void who_was_told_to_end_is_not_heard(void **state)
@@ -260,17 +252,10 @@ static void our_own_variables_stay_here(void **state)
 static void a_program_that_is_not_there(void **state)
 {
     static const char *const argv[] = {"/nonexistent/python", NULL};
-    struct world world = {0};
-    const struct child_options options = {
-        .name = "test", .argv = argv, .line_bytes_max = 1, .start_ms = 1, .stall_ms = 1,
-        .on_line = on_line, .on_down = on_down, .context = &world,
-    };
+    struct world world;
 
     (void)state;
-    uv_loop_init(&world.loop);
-    uv_timer_init(&world.loop, &world.limit);
-    uv_timer_start(&world.limit, too_slow, 60000, 0);
-    world.child = child_new(&world.loop, &options);
+    world_open_argv(&world, argv, 1, 1);
     assert_int_equal(world.downs, 0);
     run_until(&world, 0, 1);
     assert_string_equal(world.why,
