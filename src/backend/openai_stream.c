@@ -93,14 +93,21 @@ static void tell_input(struct openai_stream *stream, struct openai_call *call)
     call->told = call->input.n;
 }
 
+/* JSON's white space alone: what may stand behind a value. */
+static struct str without_space_behind(struct str text)
+{
+    while (text.n && memchr(" \t\r\n", text.s[text.n - 1], 4))
+        text.n--;
+    return text;
+}
+
 /* Asked at each piece of a call behind which another one waits: what does not end like one is not
  * read. */
 static bool is_object(struct openai_stream *stream, struct str text)
 {
     yyjson_val *root;
 
-    while (text.n && memchr(" \t\r\n", text.s[text.n - 1], 4))
-        text.n--;
+    text = without_space_behind(text);
     return text.n && text.s[text.n - 1] == '}' &&
            json_parse(stream->scratch, text, &root, NULL) && yyjson_is_obj(root);
 }
@@ -207,7 +214,7 @@ static bool take_call(struct openai_stream *stream, int64_t index, struct str id
     if (!call && !(call = add_call(stream, index, id, err)))
         return false;
     if (call->stage == CALL_TOLD)
-        return utf8_is_blank(json_str(arguments)) ||
+        return without_space_behind(json_str(arguments)).n == 0 ||
                err_set(err, ERR_FORMAT, "it goes on with a call that was over");
     if (call->name.n == 0 && name.n)
         call->name = arena_str(stream->told.arena, name);
