@@ -32,36 +32,40 @@ static int64_t created_at(struct arena *arena, const char *path)
     return stat(path, &info) == 0 ? (int64_t)info.st_mtime : 0;
 }
 
-static struct served *known_path(const struct serving *all, const char *path)
+static const char *real_path(const struct serving *all, const char *path)
 {
     char *real = realpath(path, NULL);
-    struct served *found = NULL;
-    for (size_t i = 0; real && i < all->n && !found; i++) {
+    const char *kept = real ? arena_cstr(all->arena, str_of(real)) : NULL;
+    free(real);
+    return kept;
+}
+
+static struct served *find_served(const struct serving *all, const char *real)
+{
+    for (size_t i = 0; real && i < all->n; i++) {
         if (all->list[i].real && strcmp(all->list[i].real, real) == 0) {
-            found = &all->list[i];
+            return &all->list[i];
         }
     }
-    free(real);
-    return found;
+    return NULL;
 }
 
 /* NULL: there is one of this path already. */
 static struct served *new_served(struct serving *all, const struct native_wish *wish,
                                  struct err *err)
 {
-    const struct served *known = known_path(all, wish->path);
+    const char *real = real_path(all, wish->path);
+    const struct served *known = find_served(all, real);
     if (known) {
         err_set(err, ERR_USAGE, "%.100s is served as %.*s already; an alias gives it another name",
                 wish->path, STR_ARG(known->id));
         return NULL;
     }
-    char *real = realpath(wish->path, NULL);
     struct served *served = &all->list[all->n++];
     *served = (struct served){
-        .config = all->config, .id = wish->id, .path = wish->path, .context = wish->context,
-        .real = real ? arena_cstr(all->arena, str_of(real)) : NULL,
+        .config = all->config, .id = wish->id, .path = wish->path, .real = real,
+        .context = wish->context,
     };
-    free(real);
     return served;
 }
 
@@ -177,7 +181,7 @@ static bool add_default(struct serving *all, struct serve_default *out, struct e
 static bool add_later(struct serving *all, const struct model_entry *entry, struct err *err)
 {
     const struct native_wish wish = wish_of(all, entry);
-    if (known_path(all, entry->path)) {
+    if (find_served(all, real_path(all, entry->path))) {
         return true;
     }
     struct backend *backend = serve_later(all, &wish, err);
@@ -233,7 +237,7 @@ static bool add_alias(struct serving *all, struct str text, struct err *err)
         err->code = ERR_USAGE;
         return err_prefix(err, "--alias %.100s", text.s);
     }
-    const struct served *served = known_path(all, entry.path);
+    const struct served *served = find_served(all, real_path(all, entry.path));
     return (served && backends_alias(all->backends, pattern, served->id)) ||
            err_set(err, ERR_USAGE, "--alias %.100s: that model is not one of this server's; "
                    "name it with --model, too", text.s);

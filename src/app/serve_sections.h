@@ -9,7 +9,7 @@ struct served {
     const struct config *config;
     struct str id;
     const char *path;
-    char *real;                         /* to see that two names mean one model; NULL: no file */
+    const char *real;                   /* to see that two names mean one model; NULL: no file */
     uint32_t context;                   /* to open it with */
 };
 
