@@ -92,8 +92,11 @@ static bool is_served(const struct config *config, const struct models *models, 
     struct err ignored = {0};
     struct model_entry entry;
     for (size_t i = 0; i < config->models.n; i++) {
-        if (models_resolve(models, arena, config->models.items[i].s, &entry, &ignored) &&
-            str_equal(entry.id, name)) {
+        if (!models_resolve(models, arena, config->models.items[i].s, &entry, &ignored)) {
+            continue;
+        }
+        bool renamed = i == 0 && config->model_id[0];
+        if (renamed ? str_is(name, config->model_id) : str_equal(entry.id, name)) {
             return true;
         }
     }
@@ -102,7 +105,7 @@ static bool is_served(const struct config *config, const struct models *models, 
             return true;
         }
     }
-    return config_model_find(config, name) || str_is(name, config->model_id);
+    return config_model_find(config, name) != NULL;
 }
 
 static bool check_model(const struct config *config, const struct models *models,

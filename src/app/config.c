@@ -384,7 +384,7 @@ static bool settle_keys(struct config *config, struct arena *arena, struct err *
 static bool sections_will_do(const struct config *config, const struct option *option,
                              unsigned commands)
 {
-    return (commands & FOR_SERVE) && config->model_sections.n > 0 &&
+    return (commands & (FOR_SERVE | FOR_CHECK)) && config->model_sections.n > 0 &&
            option->offset == offsetof(struct config, models);
 }
 

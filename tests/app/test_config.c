@@ -334,6 +334,10 @@ static void sections_hold_models_and_upstreams(void **state)
     assert_string_equal(upstream(f, 0)->key, "secret");
     assert_int_equal(upstream(f, 0)->stall_ms, 2000);
     assert_int_equal(upstream(f, 0)->connect_ms, 5000);
+    assert_true(load_for(f, FOR_CHECK, file, NULL, NULL));
+    assert_int_equal(f->config.models.n, 0);            /* it says what `serve` would do */
+    assert_true(load_for(f, FOR_BENCH, file, NULL, NULL));
+    assert_int_equal(f->config.models.n, 1);
     assert_true(load(f, file, "THE_KEY=secret", "--model other"));
     assert_int_equal(f->config.models.n, 1);
 }
