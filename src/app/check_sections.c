@@ -76,10 +76,9 @@ static bool check_urls(const struct config *config, const struct config_model *m
 static bool check_backend(const struct config *config, const struct models *models,
                           const struct config_model *model, struct arena *arena, struct err *err)
 {
-    const char *path = model->path[0] ? model->path : model->section.name;
     struct model_entry entry;
     if (strcmp(model->backend, "native") == 0) {
-        return models_resolve(models, arena, path, &entry, err);
+        return models_resolve(models, arena, config_model_path(model), &entry, err);
     }
     return strcmp(model->backend, "mlx") == 0 ? check_mlx(model, arena, err)
                                               : check_urls(config, model, arena, err);
@@ -123,15 +122,14 @@ static bool check_model(const struct config *config, const struct models *models
     return true;
 }
 
-bool check_sections(const struct config *config, struct arena *arena, struct err *err)
+bool check_sections(const struct config *config, const struct models *models, struct arena *arena,
+                    struct err *err)
 {
-    struct models models = app_models(config, arena);
-    struct config with_keys = *config;
     size_t wrong = 0;
     for (size_t i = 0; i < config->model_sections.n; i++) {
         const struct config_model *model = config->model_sections.items[i];
         struct err why = {0};
-        bool right = check_model(config, &models, model, arena, &why);
+        bool right = check_model(config, models, model, arena, &why);
         printf("%s: %s: %s\n", model->section.where, model->backend, right ? "right" : why.text);
         wrong += !right;
     }
@@ -144,7 +142,7 @@ bool check_sections(const struct config *config, struct arena *arena, struct err
         wrong += !right;
     }
     fflush(stdout);
-    if (!sections_read_keys(&with_keys, arena, environ, err)) {
+    if (!sections_read_keys(config, arena, environ, err)) {
         return false;
     }
     return wrong == 0 || err_set(err, ERR_USAGE, "%zu of %zu sections won't do", wrong,

@@ -6,7 +6,8 @@
 #include "app/app.h"
 
 /* Prints a line for each, and what is wrong with it. No model is opened and no server is asked.
- * false: something is. */
-bool check_sections(const struct config *config, struct arena *arena, struct err *err);
+ * models: the folder's. false: something is. */
+bool check_sections(const struct config *config, const struct models *models, struct arena *arena,
+                    struct err *err);
 
 #endif

@@ -155,7 +155,7 @@ bool cmd_check(const struct config *config, struct arena *arena, struct err *err
     struct model_entry entry;
     struct whole whole;
     if (config->args.n == 0 && config->model_sections.n > 0) {
-        return check_sections(config, arena, err);
+        return check_sections(config, &models, arena, err);
     }
     if (config->args.n == 0) {
         return err_set(err, ERR_USAGE, "which model? usage: pensieve check [options] MODEL");

@@ -144,7 +144,7 @@ static void print_sections(const struct config *config)
         const struct config_model *model = config->model_sections.items[i];
         printf("%-*s  %-8s  ", (int)widest, model->section.name, model->backend);
         if (model->upstreams.n == 0) {
-            printf("%s", model->path[0] ? model->path : model->section.name);
+            printf("%s", config_model_path(model));
         }
         print_names("", &model->upstreams);
         print_names("; else ", &model->fallbacks);

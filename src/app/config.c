@@ -156,8 +156,8 @@ const char *config_variable(char *const *envp, const char *name)
     return NULL;
 }
 
-/* Where the XDG rules have a thing of ours: under the variable's folder, else under `usual` at home; a
- * relative one is to be ignored. n == 0: there is no home. */
+/* Where the XDG rules have a thing of ours: under the variable's folder, else under `usual` at
+ * home; a relative one is to be ignored. n == 0: there is no home. */
 static struct str own_path(struct arena *arena, char *const *envp, const char *name,
                            const char *usual, const char *thing)
 {

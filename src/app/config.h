@@ -191,10 +191,12 @@ bool section_set(struct config_section *section, struct arena *arena,
 /* What no single line can say: that the names lead somewhere, and each model has what its backend
  * needs. */
 bool sections_settle(struct config *config, struct err *err);
-/* The upstreams' keys, from files and environment; warns where others may read such a file. */
-bool sections_read_keys(struct config *config, struct arena *arena, char *const *envp,
+/* Gives each upstream's section its key, from a file or the environment; warns where others may read such a file. */
+bool sections_read_keys(const struct config *config, struct arena *arena, char *const *envp,
                         struct err *err);
 const struct config_model *config_model_find(const struct config *config, struct str name);
+/* Of one in this process: what --model would be given for it. */
+const char *config_model_path(const struct config_model *model);
 const struct config_upstream *config_upstream_find(const struct config *config, struct str name);
 /* What a model's `upstream` means: that section, or a URL with what an upstream has by default. */
 bool config_upstream_of(const struct config *config, struct arena *arena, struct str name,

@@ -92,10 +92,9 @@ const struct section_kind section_kinds[] = {
 
 const size_t section_kinds_n = sizeof(section_kinds) / sizeof(section_kinds[0]);
 
-static struct config_sections *sections_of(const struct config *config,
-                                           const struct section_kind *kind)
+static struct config_sections *sections_of(struct config *config, const struct section_kind *kind)
 {
-    return (struct config_sections *)((char *)(uintptr_t)config + kind->offset);
+    return (struct config_sections *)((char *)config + kind->offset);
 }
 
 static void *section_find(const struct config_sections *sections, struct str name)
@@ -112,6 +111,11 @@ static void *section_find(const struct config_sections *sections, struct str nam
 const struct config_model *config_model_find(const struct config *config, struct str name)
 {
     return section_find(&config->model_sections, name);
+}
+
+const char *config_model_path(const struct config_model *model)
+{
+    return model->path[0] ? model->path : model->section.name;
 }
 
 const struct config_upstream *config_upstream_find(const struct config *config, struct str name)
@@ -384,7 +388,7 @@ static bool key_of_file(struct config_upstream *upstream, struct arena *arena, c
     return true;
 }
 
-bool sections_read_keys(struct config *config, struct arena *arena, char *const *envp,
+bool sections_read_keys(const struct config *config, struct arena *arena, char *const *envp,
                         struct err *err)
 {
     for (size_t i = 0; i < config->upstream_sections.n; i++) {

@@ -17,19 +17,30 @@ static struct str name_of(const struct config_model *model)
     return str_of(model->section.name);
 }
 
+/* Where nobody but the section knows one. */
+static struct str shown_name(const struct config_model *model)
+{
+    return model->display_name[0] ? str_of(model->display_name) : name_of(model);
+}
+
+/* 0: the model's own. */
+static uint32_t context_of(const struct config *config, const struct config_model *model)
+{
+    return (uint32_t)(model->context ? model->context : config->context);
+}
+
 /* ---- the three kinds ---- */
 
 static struct backend *make_native(struct serving *all, const struct config_model *model,
                                    struct engine **engine, struct err *err)
 {
-    const char *path = model->path[0] ? model->path : model->section.name;
     struct model_entry entry;
-    if (!models_resolve(all->models, all->arena, path, &entry, err)) {
+    if (!models_resolve(all->models, all->arena, config_model_path(model), &entry, err)) {
         return NULL;
     }
     const struct native_wish wish = {
         .path = entry.path, .id = name_of(model), .display_name = str_of(model->display_name),
-        .context = (uint32_t)(model->context ? model->context : all->config->context),
+        .context = context_of(all->config, model),
     };
     return engine ? serve_now(all, &wish, engine, err) : serve_later(all, &wish, err);
 }
@@ -38,15 +49,13 @@ static struct backend *make_mlx(struct serving *all, const struct config_model *
                                 struct engine **engine, struct err *err)
 {
     const struct config *config = all->config;
-    const struct str shown = str_of(model->display_name);
-    const uint32_t context = (uint32_t)(model->context ? model->context : config->context);
     const struct mlx_options mlx = {
         .card = {
-            .id = name_of(model), .display_name = shown.n ? shown : name_of(model),
+            .id = name_of(model), .display_name = shown_name(model),
             .max_tokens = (uint32_t)model->max_tokens,
         },
         .model_path = model->path, .python = model->python,
-        .processes = (uint32_t)model->processes, .context = context,
+        .processes = (uint32_t)model->processes, .context = context_of(config, model),
         .seeded = config->seed != 0, .seed = config->seed,
     };
     (void)engine;
@@ -59,7 +68,7 @@ static struct model_card card_of(const struct config_model *model)
     uint32_t context = (uint32_t)(model->context ? model->context : CONFIG_CONTEXT_UNKNOWN);
     return (struct model_card){
         .id = name_of(model),
-        .display_name = model->display_name[0] ? str_of(model->display_name) : name_of(model),
+        .display_name = shown_name(model),
         .max_input_tokens = context,
         .max_tokens = model->max_tokens ? (uint32_t)model->max_tokens : context,
     };
