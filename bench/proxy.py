@@ -16,8 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 
 from serving.engines import Engine, free_port
 
@@ -39,6 +37,7 @@ class Pensieve(Engine):
 
 class LiteLLM(Engine):
     name = "litellm"
+    health = "/health/liveliness"       # /health asks the upstream
 
     def __init__(self, program, upstream):
         super().__init__(program, None)
@@ -52,24 +51,12 @@ class LiteLLM(Engine):
         return [str(self.program), "--config", str(self.config), "--port", str(self.port), "--host", "127.0.0.1",
                 "--num_workers", "1"]
 
-    def start(self):
-        """It has no /health that answers without asking the upstream; and nothing of ours goes into its environment."""
-        self.port = free_port()
+    def surroundings(self):
+        """Nothing of ours goes into its environment."""
         home = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "LITELLM_LOG": "ERROR",
                 "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION",
                 "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"}    # no key: the least work
-        with open(self.folder / "log", "ab") as log:
-            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                                            env=home, cwd=self.folder)
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/liveliness", timeout=5).read()
-                return self
-            except (urllib.error.URLError, ConnectionError):
-                if self.process.poll() is not None:
-                    break
-                time.sleep(0.1)
-        raise RuntimeError(f"litellm did not get ready: {self.log()[-2000:]}")
+        return {"env": home, "cwd": self.folder}
 
 
 def children(pid):

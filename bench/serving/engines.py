@@ -23,6 +23,7 @@ class Engine:
 
     name = None
     plain_flags = None              # what turns guessing ahead off, where it is on by itself
+    health = "/health"              # answers once it is ready
 
     def __init__(self, program, model, threads=0, flags=(), log="warn"):
         self.log_level = log
@@ -33,15 +34,19 @@ class Engine:
     def command(self):
         raise NotImplementedError
 
+    def surroundings(self):
+        """Its environment and folder, as Popen takes them; {}: ours."""
+        return {}
+
     def start(self):
         self.port = free_port()
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log,
-                                            stderr=subprocess.STDOUT)
+                                            stderr=subprocess.STDOUT, **self.surroundings())
         end = time.monotonic() + READY_SECONDS
         while True:
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=5).read()
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}{self.health}", timeout=5).read()
                 return self
             except (urllib.error.URLError, ConnectionError):
                 if self.process.poll() is not None or time.monotonic() > end:
