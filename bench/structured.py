@@ -101,16 +101,42 @@ def ask(engine, schema, tokens):
     return call(engine.port, "POST", "/v1/messages", body)[1]
 
 
+def answers_of(a, ask, requests):
+    """ask(engine, *request) of each, sixteen at once; and the server's log"""
+    with Pensieve(a.program, a.model, log="info") as engine:
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            answers = list(pool.map(lambda request: ask(engine, *request), requests))
+        engine.stop()
+        return answers, engine.log()
+
+
+def fault(schema, value):
+    """What jsonschema has against it, formats included; None: nothing"""
+    try:
+        jsonschema.validate(value, schema, jsonschema.Draft202012Validator, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER)
+    except jsonschema.ValidationError as error:
+        return str(error).splitlines()[0]
+
+
+def report(what, asked, verdicts, log):
+    """Prints how the answers ended, and what was asked where one won't do; whether all will do"""
+    for text, (how, why) in zip(asked, verdicts):
+        if why: print(f"{how}: {why}\n    {text}")
+    counts = collections.Counter(how for how, _ in verdicts)
+    print(f"{what}:", ", ".join(f"{n} {how}" for how, n in counts.most_common()), f"; loosened: {log.count('schema_loosened')}")
+    return not (counts["not valid"] or counts["refused"])
+
+
 def verdict(schema, answer):
     """How an answer ended, and what is wrong with it"""
     if answer["type"] == "error": return "refused", answer["error"]["message"]
     text = "".join(block["text"] for block in answer["content"])
     if answer["stop_reason"] != "end_turn": return answer["stop_reason"], None
     try:
-        jsonschema.validate(json.loads(text), schema, jsonschema.Draft202012Validator, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER)
-    except (ValueError, jsonschema.ValidationError) as error:
-        return "not valid", f"{str(error).splitlines()[0]}\n    {text[:300]}"
-    return "whole", None
+        why = fault(schema, json.loads(text))
+    except ValueError as error:
+        why = str(error)
+    return ("not valid", f"{why}\n    {text[:300]}") if why else ("whole", None)
 
 
 def main():
@@ -124,21 +150,14 @@ def main():
     a = parser.parse_args()
     made = Schemas(a.seed)
     schemas = [made.next(i) for i in range(a.schemas)]
-    with Pensieve(a.program, a.model, log="info") as engine:
-        with concurrent.futures.ThreadPoolExecutor(16) as pool:
-            answers = list(pool.map(lambda schema: ask(engine, schema, a.tokens), schemas))
-        engine.stop()
-        log = engine.log()
+    answers, log = answers_of(a, ask, [(schema, a.tokens) for schema in schemas])
     verdicts = [verdict(schema, answer) for schema, answer in zip(schemas, answers)]
-    for schema, (how, why) in zip(schemas, verdicts):
-        if why: print(f"{how}: {why}\n    {json.dumps(schema)[:400]}")
-    counts = collections.Counter(how for how, _ in verdicts)
-    print(f"{len(schemas)} schemas:", ", ".join(f"{n} {how}" for how, n in counts.most_common()), f"; loosened: {log.count('schema_loosened')}")
+    good = report(f"{len(schemas)} schemas", [json.dumps(schema)[:400] for schema in schemas], verdicts, log)
     if a.out:
         with open(a.out, "w", encoding="utf-8") as f:
             for schema, answer, (how, _) in zip(schemas, answers, verdicts):
                 if how == "whole": f.write(json.dumps({"schema": schema, "answer": answer["content"][0]["text"]}) + "\n")
-    return 1 if counts["not valid"] or counts["refused"] else 0
+    return 0 if good else 1
 
 
 if __name__ == "__main__":

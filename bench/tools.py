@@ -9,11 +9,10 @@ Choice: for each of the questions below one of eight tools is right; asked at te
 llama-server with the same model. Printed is the share of right tools; exit status 1 if ours is the lower one.
 """
 import argparse, collections, concurrent.futures, json, pathlib, random, sys
-import jsonschema
 
 from serving.client import body_of, call, user
 from serving.engines import LlamaServer, Pensieve
-from structured import Schemas
+from structured import Schemas, answers_of, fault, report
 
 CONTEXT, SLOTS = 4096, 4
 STRING = {"type": "string"}
@@ -116,28 +115,16 @@ def verdict(tools, choice, answer):
     if choice.get("disable_parallel_tool_use") and len(calls) > 1: return "not valid", f"{len(calls)} calls where one is allowed"
     for made in whole:
         if made["name"] not in schemas: return "not valid", f"{made['name']} may not be called"
-        try:
-            jsonschema.validate(made["input"], schemas[made["name"]], jsonschema.Draft202012Validator,
-                                format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER)
-        except jsonschema.ValidationError as error:
-            return "not valid", f"{str(error).splitlines()[0]}\n    {json.dumps(made)[:300]}"
+        if why := fault(schemas[made["name"]], made["input"]): return "not valid", f"{why}\n    {json.dumps(made)[:300]}"
     return "whole" if answer["stop_reason"] == "tool_use" else "max_tokens", None
 
 
 def validity(a):
     requests = list(cases(a.calls, a.seed))
-    with Pensieve(a.program, a.model, log="info") as engine:
-        with concurrent.futures.ThreadPoolExecutor(16) as pool:
-            answers = list(pool.map(lambda c: ask(engine, "Invent an example and call a tool with it.", *c, a.tokens, 1), requests))
-        engine.stop()
-        log = engine.log()
+    answers, log = answers_of(a, ask, [("Invent an example and call a tool with it.", *request, a.tokens, 1) for request in requests])
     verdicts = [verdict(*request, answer) for request, answer in zip(requests, answers)]
-    for (tools, choice), (how, why) in zip(requests, verdicts):
-        if why: print(f"{how}: {why}\n    {json.dumps(choice)} {json.dumps(tools)[:600]}")
-    counts = collections.Counter(how for how, _ in verdicts)
-    print(f"validity: {len(requests)} requests:", ", ".join(f"{n} {how}" for how, n in counts.most_common()),
-          f"; loosened: {log.count('schema_loosened')}")
-    return not (counts["not valid"] or counts["refused"])
+    asked = [f"{json.dumps(choice)} {json.dumps(tools)[:600]}" for tools, choice in requests]
+    return report(f"validity: {len(requests)} requests", asked, verdicts, log)
 
 
 ONE = {"type": "any", "disable_parallel_tool_use": True}
