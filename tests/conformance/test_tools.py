@@ -1,7 +1,7 @@
 """Calls of tools through the official Python SDK, on the default model: whatever a model of this size says, a
 call that is forced is one of the request's tools, its input is held to that tool's schema, and the
-message around it is as the contract says. What the blocks look like on the wire is the validator's
-(support/sse.py); whether a model calls the right tool is no business of this file.
+message around it is as the contract says. What the blocks look like on the wire is shown by
+tests/api/test_response.c; whether a model calls the right tool is no business of this file.
 """
 
 import json
