@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT
 from support import claude as client
 from support.played import KEY, MODEL, Played, call, text_of
-from support.wire import Wire
+from support.waiting import wait_until
 
 AT_ONCE = 4
 TOOLS = ["--allowedTools", "Bash,Read,Edit,Write,Agent"]
@@ -244,25 +244,18 @@ def goes_on_with_a_summary(stage):
 def interrupted(stage):
     """Ctrl-C while an answer comes: the client ends, and the server lets go of the answer."""
     played = stage.play([{"text": "word " * 20000, "times": 0}])
-    wire = Wire("127.0.0.1", int(played.url.rsplit(":", 1)[1]))
 
     def answers():
-        [model] = wire.get("/health").json()["models"]
+        [model] = played.wire.get("/health").json()["models"]
         return model["running"]
-
-    def wait(condition):
-        until = time.monotonic() + 30
-        while not condition() and time.monotonic() < until:
-            time.sleep(0.05)
-        assert condition()
 
     started = stage.claude.start("-p", "Talk", "--tools", "", "--output-format", "stream-json",
                                  "--verbose", "--include-partial-messages")
-    wait(lambda: answers() == 1)
+    wait_until(lambda: answers() == 1, "it answers")
     started.send_signal(signal.SIGINT)
     out, err = started.communicate(timeout=30)
     assert "aborted_streaming" in out and "API Error" not in out + err, out + err
-    wait(lambda: answers() == 0)
+    wait_until(lambda: answers() == 0, "it has let go")
     assert len(played.requests) == 1
 
 
@@ -303,8 +296,7 @@ def test_title_request(tmp_path):
     """Claude Code asks for a session's title in interactive use only; this is what it sends then."""
     title = json.dumps({"title": "Greeting a machine"})
     with Played(tmp_path, [{"format": True, "tools": False, "text": title}]) as played:
-        wire = Wire("127.0.0.1", int(played.url.rsplit(":", 1)[1]))
-        answer = wire.post({
+        answer = played.wire.post({
             "model": MODEL, "max_tokens": 32000, "tools": [],
             "messages": [{"role": "user", "content": [
                 {"type": "text", "text": "<session>\nSay hi\n</session>"}]}],

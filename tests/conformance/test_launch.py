@@ -10,10 +10,11 @@ import pty
 import signal
 import socket
 import subprocess
-import time
 
 import pytest
 from conftest import BINARY, MODEL, ROOT
+from support import claude as client
+from support.waiting import wait_until
 
 PLAYED = """#!/bin/sh
 [ "$1" = --settings ] && { settings=$2; shift 2; }
@@ -48,9 +49,7 @@ def port():
 
 
 def environment(folder, **more):
-    kept = {k: v for k, v in os.environ.items()
-            if not k.startswith(("ANTHROPIC_", "CLAUDE", "PENSIEVE_"))}
-    return {**kept, "HOME": str(folder), "XDG_CONFIG_HOME": str(folder / "config"),
+    return {**client.kept(), "HOME": str(folder), "XDG_CONFIG_HOME": str(folder / "config"),
             "XDG_STATE_HOME": str(folder / "state"), "PENSIEVE_CACHE_DISK_MAX": "0",
             "PATH": f"{folder / 'bin'}:{os.environ['PATH']}", **more}
 
@@ -195,10 +194,7 @@ def test_a_server_does_not_outlive_us(folder, port):
     assert answers(port)
     started.kill()
     started.wait()
-    until = time.monotonic() + 10
-    while answers(port) and time.monotonic() < until:
-        time.sleep(0.02)
-    assert not answers(port)
+    wait_until(lambda: not answers(port), "its server ends", seconds=10)
     os.killpg(started.pid, signal.SIGKILL)      # what played Claude Code
 
 

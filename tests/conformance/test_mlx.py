@@ -9,13 +9,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import anthropic
 import pytest
 
 from conftest import BINARY, ROOT
 from support import sse
+from support.waiting import wait_until
 
 PYTHON = ROOT / ".venv-mlx/bin/python"
 BRIDGE = ROOT / "bridge/mlx_inference.py"
@@ -47,13 +47,6 @@ def body(model="bytes", content="tell me a story", **more):
 def bridges(server):
     """Their process ids, as the log has them, in the order they were started in."""
     return [int(pid) for pid in re.findall(r"child_started .*pid=(\d+)", server.output)]
-
-
-def wait_until(condition, what):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, f"not in time: {what}"
-        time.sleep(0.02)
 
 
 def gone(pid):

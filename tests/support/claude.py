@@ -22,16 +22,20 @@ def program():
     return PACKAGES / f"claude-code-{system}-{machine}" / "claude"
 
 
+def kept():
+    """Of our environment what is not for Claude Code or Pensieve."""
+    return {k: v for k, v in os.environ.items()
+            if not k.startswith(("ANTHROPIC_", "CLAUDE", "PENSIEVE_"))}
+
+
 class Claude:
     """`claude ARGUMENTS` against one server. Conversations of one folder can be resumed."""
 
     def __init__(self, folder, url, key, **variables):
         self.folder = Path(folder) / "project"
         self.folder.mkdir()
-        kept = {k: v for k, v in os.environ.items()
-                if not k.startswith(("ANTHROPIC_", "CLAUDE", "PENSIEVE_"))}
         self.environment = {
-            **kept,
+            **kept(),
             "HOME": str(folder), "XDG_CONFIG_HOME": str(Path(folder) / "config"),
             "ANTHROPIC_BASE_URL": url, "ANTHROPIC_AUTH_TOKEN": key,
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1",

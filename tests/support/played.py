@@ -8,12 +8,13 @@ import subprocess
 import time
 from pathlib import Path
 
+from support.wire import KEY, Wire
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTED = Path(
     os.environ.get("PENSIEVE_SCRIPTED", ROOT / "build/asan/tests/server/scripted")
 ).resolve()
 MODEL = "scripted-model"
-KEY = "pensieve-local-token"
 READY_SECONDS = 20.0
 STOP_SECONDS = 20.0
 
@@ -38,16 +39,18 @@ class Played:
                 stdout=output, stderr=subprocess.STDOUT,
             )
         self.key = KEY
-        self.url = self._wait_until_ready()
+        self.port = self._wait_until_ready()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.wire = Wire("127.0.0.1", self.port)
 
     def _wait_until_ready(self):
         end = time.monotonic() + READY_SECONDS
-        while not (found := re.search(r"ready on (http://\S+)\n", self._said())):
+        while not (found := re.search(r"ready on http://127\.0\.0\.1:(\d+)\n", self._said())):
             if self.process.poll() is not None or time.monotonic() > end:
                 self.process.kill()
                 raise RuntimeError(f"{SCRIPTED} did not get ready:\n{self._said()}")
             time.sleep(0.01)
-        return found[1]
+        return int(found[1])
 
     def _said(self):
         return self.output.read_text()
