@@ -107,6 +107,8 @@ def test_starts_a_server_and_ends_it(folder, port):
 
 
 def test_uses_the_server_that_is_there(folder, server):
+    """And the two ways to do so tell Claude Code the same."""
+    all_told = []
     for command in ([BINARY, "launch", "--port", server.port, "--model", MODEL.stem, "claude"],
                     [ROOT / "scripts/claude-local"]):
         done = run(folder, [*command, "tell", "x"], CLAUDE_LOCAL_URL=server.url, **GATEWAY)
@@ -114,6 +116,12 @@ def test_uses_the_server_that_is_there(folder, server):
         variables, words = told(done.stdout)
         check_told(variables, server.url, MODEL.stem)
         assert words == ["tell", "x"]
+        settings = json.loads(variables.pop("SETTINGS"))["env"]
+        hosts = {name: set(settings.pop(name).split(",")) for name in ("NO_PROXY", "no_proxy")}
+        ours = {name: value for name, value in variables.items() if value  # "" is as good as none
+                and name.startswith(("ANTHROPIC_", "CLAUDE", "API_"))}
+        all_told.append((settings, hosts, ours))
+    assert all_told[0] == all_told[1]
     assert answers(server.port)
 
 
