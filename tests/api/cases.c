@@ -1,8 +1,7 @@
 /* cases.c - the wrappers: where in a minimal request a case's JSON stands. */
 #include "cases.h"
 
-#define MODEL "\"model\":\"m\",\"max_tokens\":5"
-#define HI "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
+#include "requests.h"
 
 static const struct {
     const char *name, *before, *after;
