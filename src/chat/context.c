@@ -9,10 +9,6 @@ static const char *const role_names[] = {
     [TURN_SYSTEM] = "system", [TURN_USER] = "user", [TURN_ASSISTANT] = "assistant",
     [TURN_RESULT] = "tool"};
 
-static const char *const told_spellings[] = {
-    [TOLD_NEVER] = "", [TOLD_PLAIN] = "", [TOLD_NULL] = ",\"tool_calls\":null",
-    [TOLD_EMPTY] = ",\"tool_calls\":[]"};
-
 struct points {
     struct marks_point list[TURNS_POINTS_MAX];
     size_t n;
@@ -143,6 +139,15 @@ static void put_calls(struct buf *out, const struct turn *turn, bool as_text)
     buf_cstr(out, turn->calls_n ? "]" : "");
 }
 
+const char *context_told_calls(enum told_calls told)
+{
+    static const char *const members[] = {
+        [TOLD_NEVER] = "", [TOLD_PLAIN] = "", [TOLD_NULL] = ",\"tool_calls\":null",
+        [TOLD_EMPTY] = ",\"tool_calls\":[]"};
+
+    return members[told];
+}
+
 static void put_assistant(struct buf *out, const struct turn *turn,
                           const struct template_traits *traits, bool told)
 {
@@ -157,7 +162,7 @@ static void put_assistant(struct buf *out, const struct turn *turn,
     if (!told && turn->calls_n)
         put_calls(out, turn, traits->calls_as_text);
     else if (turn->called)
-        buf_cstr(out, told_spellings[traits->told]);
+        buf_cstr(out, context_told_calls(traits->told));
 }
 
 static void put_tools_text(struct buf *out, const struct turns *turns)

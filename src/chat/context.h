@@ -9,6 +9,9 @@
 /* A turn's text with its marks. */
 void context_put_turn(struct buf *out, const struct turn *turn);
 
+/* What stands for the calls in a message that is told so: a member behind others, or nothing. */
+const char *context_told_calls(enum told_calls told);
+
 struct context_switches {
     bool thinking;
     enum effort effort;

@@ -5,6 +5,8 @@
  * dict are shown, but wrong. */
 #include "chat/probe.h"
 
+#include "chat/context.h"
+
 #define USER "{\"role\":\"user\",\"content\":\"probe-user\"}"
 #define AGAIN "{\"role\":\"user\",\"content\":\"probe-again\"}"
 #define SYSTEM "{\"role\":\"system\",\"content\":\"probe-system\"}"
@@ -46,15 +48,24 @@ static bool render(const struct probe *probe, struct str messages, struct str *o
     return template_render(probe->tmpl, probe->arena, context, out, err);
 }
 
-/* Whether it is rendered with the texts of `order` one after the other. */
-static bool shows(const struct probe *probe, struct str messages, const char *const *order)
+/* Whether the texts of `order` stand in it one after the other. */
+static bool has(struct str out, const char *const *order)
 {
-    struct str out;
-    const char *at = render(probe, messages, &out, NULL) ? out.s : NULL;
+    const char *at = out.s;
 
     for (; *order; order++)
         at = find(out, at, *order);
     return at;
+}
+
+#define HAS(out, ...) has(out, (const char *const[]){__VA_ARGS__, NULL})
+
+/* Whether it is rendered, and so. */
+static bool shows(const struct probe *probe, struct str messages, const char *const *order)
+{
+    struct str out;
+
+    return render(probe, messages, &out, NULL) && has(out, order);
 }
 
 #define SHOWS(probe, messages, ...)                                                                \
@@ -116,10 +127,9 @@ static bool try_spelling(const struct probe *probe)
         STR_ARG(result(probe, false)));
     struct str out;
 
-    return SHOWS(probe, all, "probe-user", "probe_called", "probe_key", "probe-value",
-                 "probe-again") &&
-           render(probe, all, &out, NULL) && !find(out, out.s, "'probe_key'") &&
-           !find(out, out.s, "\\\"probe_key");
+    return render(probe, all, &out, NULL) &&
+           HAS(out, "probe-user", "probe_called", "probe_key", "probe-value", "probe-again") &&
+           !find(out, out.s, "'probe_key'") && !find(out, out.s, "\\\"probe_key");
 }
 
 /* The first of the spellings with which calls are shown; if there is none, the first at all. */
@@ -197,9 +207,7 @@ static bool told_well(const struct probe *probe, const char *tool_calls, struct 
 
 static void try_told(const struct probe *probe, struct template_traits *traits)
 {
-    static const struct { enum told_calls told; const char *tool_calls; } ways[] = {
-        {TOLD_PLAIN, ""}, {TOLD_NULL, ",\"tool_calls\":null"}, {TOLD_EMPTY, ",\"tool_calls\":[]"},
-    };
+    static const enum told_calls ways[] = {TOLD_PLAIN, TOLD_NULL, TOLD_EMPTY};
     const struct str messages = arena_printf(probe->arena, USER ",%.*s,%.*s," ASSISTANT "," AGAIN,
                                              STR_ARG(calling(probe, "probe-beside")),
                                              STR_ARG(result(probe, false)));
@@ -208,8 +216,8 @@ static void try_told(const struct probe *probe, struct template_traits *traits)
     if (!render(probe, messages, &written, NULL))
         return;
     for (size_t i = 0; i < sizeof ways / sizeof *ways && traits->told == TOLD_NEVER; i++)
-        if (told_well(probe, ways[i].tool_calls, written))
-            traits->told = ways[i].told;
+        if (told_well(probe, context_told_calls(ways[i]), written))
+            traits->told = ways[i];
 }
 
 static void try_definitions(struct probe *probe, struct template_traits *traits)
@@ -306,10 +314,9 @@ static const struct way {
 /* The one that changes how an answer begins. */
 static const struct way *find_way(struct probe *probe)
 {
-    const struct str off = behind(probe, STR(USER), "probe-user", false);
-
     if (!find(probe->source, probe->source.s, "thinking"))
         return NULL;
+    const struct str off = behind(probe, STR(USER), "probe-user", false);
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         probe->switches = ways[i].on;
         const struct str on = behind(probe, STR(USER), "probe-user", false);
