@@ -131,16 +131,20 @@ static size_t marks_now(const struct blocks *blocks, struct mark *marks)
     return blocks->options.tools ? call_marks(blocks, marks, n) : n;
 }
 
+static void drop_held(struct blocks *blocks)
+{
+    buf_reset(&blocks->held);
+    blocks->space = 0;
+}
+
 /* ---- headers: <|channel|>commentary to=functions.x <|constrain|>json<|message|> ---- */
 
 static struct str behind(struct str text, const char *part)
 {
     const size_t n = strlen(part);
+    const char *at = text.n ? memmem(text.s, text.n, part, n) : NULL;
 
-    for (size_t at = 0; at + n <= text.n; at++)
-        if (memcmp(text.s + at, part, n) == 0)
-            return (struct str){text.s + at + n, text.n - at - n};
-    return (struct str){0};
+    return at ? (struct str){at + n, (size_t)(text.s + text.n - at) - n} : (struct str){0};
 }
 
 static struct str word(struct str text)
@@ -179,8 +183,7 @@ static void header_ends(struct blocks *blocks)
     } else {
         blocks->state = analysis ? STATE_THOUGHT : STATE_TEXT;
     }
-    buf_reset(&blocks->held);
-    blocks->space = 0;
+    drop_held(blocks);
 }
 
 /* A header without an end is taken for one: what follows is text. */
@@ -194,12 +197,6 @@ static void in_header(struct blocks *blocks, struct str text)
 }
 
 /* ---- marks ---- */
-
-static void drop_held(struct blocks *blocks)
-{
-    buf_reset(&blocks->held);
-    blocks->space = 0;
-}
 
 /* held: white space, and the mark unless it is a control token. */
 static void open_call(struct blocks *blocks, enum action action)

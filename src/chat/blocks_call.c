@@ -46,8 +46,7 @@ static bool go(struct blocks *blocks, enum call_step step)
     return true;
 }
 
-/* The call is whole: what follows is text, or the next. */
-static bool ends(struct blocks *blocks)
+bool call_ends(struct blocks *blocks)
 {
     blocks->state = STATE_TEXT;
     blocks->after_mark = true;
@@ -121,7 +120,7 @@ static bool value_ends(struct blocks *blocks)
                                  : input_of_other_kind(blocks, value);
     call->done = true;
     blocks_close(blocks, false);
-    return blocks->call.key.n || ends(blocks);          /* of no object: it was all of the call */
+    return blocks->call.key.n || call_ends(blocks);     /* of no object: it was all of the call */
 }
 
 static bool in_value(struct blocks *blocks, char c)
@@ -209,7 +208,7 @@ static bool object_ends(struct blocks *blocks)
         return false;
     if (!call->done)
         call_put_input(blocks, STR("{}"));
-    return call->list ? go(blocks, CALL_ITEM_END) : ends(blocks);
+    return call->list ? go(blocks, CALL_ITEM_END) : call_ends(blocks);
 }
 
 static bool comma_or_end(struct blocks *blocks, char c)
@@ -222,7 +221,7 @@ static bool comma_or_end(struct blocks *blocks, char c)
 static bool item_ends(struct blocks *blocks, char c)
 {
     if (c == ']')
-        return ends(blocks);
+        return call_ends(blocks);
     if (c != ',')
         return is_space(c);
     begin_one(&blocks->call, CALL_ITEM);
@@ -295,7 +294,7 @@ static bool begins(struct blocks *blocks, char c)
     if (c == '{')
         return go(blocks, CALL_KEY_OR_END);
     if (call->step == CALL_ITEM)
-        return c == ']' && !call->told && ends(blocks);
+        return c == ']' && !call->told && call_ends(blocks);
     if (c == '[') {
         call->list = true;
         return go(blocks, CALL_ITEM);

@@ -42,6 +42,8 @@ void call_begin(struct blocks *blocks, enum call_step step);
 /* One more byte. false: it can't stand here, and was not taken. */
 bool call_take(struct blocks *blocks, char c);
 void call_release(struct call *call);
+/* The call is whole: what follows is text, or the next. Returns true. */
+bool call_ends(struct blocks *blocks);
 /* The input, seen whole, goes out; or waits for the name. */
 bool call_put_input(struct blocks *blocks, struct str input);
 

@@ -228,9 +228,7 @@ static bool function_ends(struct blocks *blocks)
     say(blocks, STR("}"));
     blocks->call.done = true;
     blocks_close(blocks, false);
-    blocks->state = STATE_TEXT;
-    blocks->after_mark = true;
-    return true;
+    return call_ends(blocks);
 }
 
 /* Between a function's parameters, or before it. */

@@ -63,17 +63,7 @@ static const struct dialect dialects[] = {
 
 static bool contains(struct str text, const char *part)
 {
-    const size_t n = strlen(part);
-
-    for (size_t at = 0; at + n <= text.n; at++) {
-        const char *first = memchr(text.s + at, part[0], text.n - n - at + 1);
-        if (!first)
-            return false;
-        at = (size_t)(first - text.s);
-        if (memcmp(first, part, n) == 0)
-            return true;
-    }
-    return false;
+    return text.n && memmem(text.s, text.n, part, strlen(part));
 }
 
 static bool is_found(const struct dialect *dialect, struct str source)
