@@ -37,16 +37,11 @@ static struct answer_format format_of(const struct decoder *decoder, const struc
     };
 }
 
-static bool is_search(const struct raw_tool *tool)
-{
-    return tool->kind && tool->kind->facts & SEARCHES;
-}
-
 /* The schema is the client's, or what the contract says of a tool that is named by its type. */
 static struct tool tool_of(struct arena *arena, const struct raw_tool *raw, size_t number)
 {
-    const bool typed = raw->kind && raw->kind->facts & TYPED;
-    const struct client_tool *known = typed ? client_tool_find(raw->kind->tag) : NULL;
+    const struct client_tool *known =
+        raw_tool_is(raw, TYPED) ? client_tool_find(raw->kind->tag) : NULL;
 
     return (struct tool){
         .name = raw->name,
@@ -69,10 +64,10 @@ static void build_tools(struct arena *arena, const struct raw_request *raw,
     bool all = false;
 
     for (size_t i = 0; i < raw->tools.n; i++)
-        all |= is_search(&tools[i]);
+        all |= raw_tool_is(&tools[i], SEARCHES);
     request->tools = arena_array(arena, raw->tools.n, sizeof *request->tools);
     for (size_t i = 0; i < raw->tools.n; i++) {
-        if (!is_search(&tools[i])) {
+        if (!raw_tool_is(&tools[i], SEARCHES)) {
             struct tool *tool = &request->tools[request->tools_n++];
             *tool = tool_of(arena, &tools[i], i);
             tool->deferred &= !all;

@@ -81,6 +81,11 @@ struct raw_tool {
     bool strict, deferred;
 };
 
+static inline bool raw_tool_is(const struct raw_tool *tool, enum tool_facts fact)
+{
+    return tool->kind && tool->kind->facts & fact;
+}
+
 struct raw_choice {
     const struct variant *kind; /* NULL: not given; facts: enum choice_kind */
     struct str name;

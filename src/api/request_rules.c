@@ -213,7 +213,7 @@ static bool is_search(const struct raw_request *raw, struct str name)
     const struct raw_tool *tools = raw->tools.items;
 
     for (size_t i = 0; i < raw->tools.n; i++)
-        if (tools[i].kind && tools[i].kind->facts & SEARCHES && str_equal(tools[i].name, name))
+        if (raw_tool_is(&tools[i], SEARCHES) && str_equal(tools[i].name, name))
             return true;
     return false;
 }
@@ -454,7 +454,7 @@ static void refuse_tools(struct decoder *decoder, const struct raw_request *raw)
     const struct raw_tool *tools = raw->tools.items;
 
     for (size_t i = 0; i < raw->tools.n; i++)
-        if (tools[i].kind && tools[i].kind->facts & SEES)
+        if (raw_tool_is(&tools[i], SEES))
             decode_refuse(decoder, NULL, "tools.%zu: tool type '%s' is not available on this "
                                          "server: it needs a model that sees images",
                           i, tools[i].kind->tag);

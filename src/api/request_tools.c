@@ -19,16 +19,9 @@ static const struct list_rule dictionaries = {take_dictionary, NULL, 0, 0, 0};
 static bool take_callers(struct decoder *decoder, const struct path *at, yyjson_val *value,
                          const void *rule, void *out)
 {
-    bool direct = false;
-    size_t i, n;
-    yyjson_val *caller;
-
-    if (!take_list(decoder, at, value, &strings, NULL))
-        return false;
-    yyjson_arr_foreach(value, i, n, caller)
-        direct |= yyjson_equals_str(caller, "direct");
-    return direct ||
-           decode_refuse(decoder, at, "only 'direct' callers are available on this server");
+    return take_list(decoder, at, value, &strings, NULL) &&
+           (json_names(value, "direct") ||
+            decode_refuse(decoder, at, "only 'direct' callers are available on this server"));
 }
 
 #define SWITCHES                                                                                 \

@@ -142,6 +142,17 @@ bool json_parse_file(struct arena *arena, struct str text, const char *name, siz
     return parse(arena, text, name, values_max, ERR_FORMAT, root, err);
 }
 
+bool json_names(yyjson_val *value, const char *name)
+{
+    size_t i, n;
+    yyjson_val *one;
+
+    yyjson_arr_foreach(value, i, n, one)
+        if (yyjson_equals_str(one, name))
+            return true;
+    return yyjson_equals_str(value, name);
+}
+
 bool json_escape(struct buf *out, struct str s)
 {
     static const char hex[] = "0123456789abcdef";

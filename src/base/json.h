@@ -39,6 +39,9 @@ static inline bool json_none(yyjson_val *value)
     return !value || yyjson_is_null(value);
 }
 
+/* Whether it is this string or a list that has it: so a JSON Schema says its `type`. */
+bool json_names(yyjson_val *value, const char *name);
+
 /* Appends s as the inside of a JSON string, or with its quotes. s must be valid UTF-8. */
 bool json_escape(struct buf *out, struct str s);
 bool json_quote(struct buf *out, struct str s);

@@ -40,19 +40,6 @@ static yyjson_doc *schema_of(const struct blocks *blocks, struct str name)
     return NULL;
 }
 
-static bool allows(yyjson_val *type, const char *name)
-{
-    size_t i, n;
-    yyjson_val *one;
-
-    if (yyjson_is_str(type))
-        return strcmp(yyjson_get_str(type), name) == 0;
-    yyjson_arr_foreach(type, i, n, one)
-        if (yyjson_equals_str(one, name))
-            return true;
-    return false;
-}
-
 static const char *type_name(yyjson_val *value)
 {
     switch (yyjson_get_type(value)) {
@@ -86,7 +73,7 @@ static bool is_of_type(yyjson_val *value, yyjson_val *type)
 
     if (!type)
         return !yyjson_is_str(value);   /* with quotes around it, it is a string that has quotes */
-    return allows(type, name) || (strcmp(name, "integer") == 0 && allows(type, "number"));
+    return json_names(type, name) || (strcmp(name, "integer") == 0 && json_names(type, "number"));
 }
 
 /* ---- values ---- */

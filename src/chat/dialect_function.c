@@ -34,19 +34,6 @@ static void put_choices(struct writer *writer, yyjson_val *choices)
     put(writer, " ) \"\\n</parameter>\"");
 }
 
-static bool may_be_string(yyjson_val *type)
-{
-    size_t i, n;
-    yyjson_val *one;
-
-    if (!type || yyjson_equals_str(type, "string"))
-        return true;
-    yyjson_arr_foreach(type, i, n, one)
-        if (yyjson_equals_str(one, "string"))
-            return true;
-    return false;
-}
-
 static bool are_choices(yyjson_val *values)
 {
     size_t i, n;
@@ -111,7 +98,7 @@ static void put_parameter(struct writer *writer, size_t tool, size_t place, yyjs
     buf_release(&tag);
     if (yyjson_equals_str(type, "string") && are_choices(choices))
         put_choices(writer, choices);
-    else if (may_be_string(type))
+    else if (!type || json_names(type, "string"))
         put(writer, " text");
     else
         put_json_value(writer, tool, place, schema);
