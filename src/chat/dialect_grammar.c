@@ -348,10 +348,13 @@ bool dialect_grammar(struct arena *arena, const struct dialect_needs *needs,
     buf_init(&writer.out, LARK_BYTES_MAX);
     writer.parts = arena_array(arena, GRAMMAR_PARTS_MAX + writer.tools_n + 1, sizeof *writer.parts);
     const struct sized *sized = sort_by_size(&writer);
-    make_room(&writer, sized, 0);       /* first without the Lark, which is as large as they are */
+    /* First without the Lark, which is as large as they are; with it, at least the same are
+     * loosened. */
+    const size_t at_first = make_room(&writer, sized, 0);
     bool ok = write_lark(&writer);
     const size_t loosened = make_room(&writer, sized, writer.out.n);
-    ok = ok && write_lark(&writer);
+    if (loosened > at_first)
+        ok = ok && write_lark(&writer);
     if (loosened)
         log_event(LOG_INFO, "tools_loosened", "tools=%zu of=%zu reason=size", loosened,
                   writer.tools_n);
