@@ -13,6 +13,7 @@
 
 #include "backend/mlx_parts.h"
 #include "base/log.h"
+#include "chat/dialect.h"
 
 enum { PATH_BYTES_MAX = 4096, MORE_TO_DO = 2 };
 
@@ -82,8 +83,7 @@ static bool learn(struct mlx *mlx, const struct mlx_line *ready, struct err *err
         if (!mlx->tmpl)
             return err_prefix(err, "chat template");
     }
-    mlx->dialect = dialect_find(ready->chat_template);
-    card->thinks = dialect_thinks(mlx->dialect, &open, &close);
+    card->thinks = dialect_thinks(template_dialect(mlx->tmpl), &open, &close);
     card->effort = template_has_efforts(mlx->tmpl);
     mlx->context = ready->context;
     if (card->max_input_tokens == 0)

@@ -197,7 +197,7 @@ static void after_prepare(uv_work_t *work, int status)
     }
     speech_init(&generation->speech, &(struct speech_options){
         .blocks = {
-            .dialect = generation->mlx->dialect, .request = request,
+            .dialect = template_dialect(generation->mlx->tmpl), .request = request,
             .in_thought = generation->prompt.in_thought,
             .tools = request->tools_n > 0 && request->tool_choice.kind != CHOICE_NONE,
         },

@@ -7,7 +7,6 @@
 #include "backend/mlx.h"
 #include "backend/mlx_wire.h"
 #include "backend/sign.h"
-#include "chat/dialect.h"
 #include "chat/template.h"
 
 enum { MLX_ARGV_MAX = 16 };
@@ -39,7 +38,6 @@ struct mlx {
     bool known;
     uint32_t context;
     struct chat_template *tmpl;         /* NULL: it has none */
-    const struct dialect *dialect;
     const char *why;                    /* how a process ended last */
     struct generation *first, *last;    /* requests that are alive, the oldest first */
     uint32_t alive, answers_waiting;

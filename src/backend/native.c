@@ -79,10 +79,9 @@ static void unload(struct resident *resident)
 /* What is known of a model once it was here. On the loop, where the card is read. */
 static void describe(struct native *native)
 {
-    const struct dialect *dialect = dialect_find(engine_info(native->engine)->chat_template);
     struct str open, close;
 
-    native->backend.card.thinks = dialect_thinks(dialect, &open, &close);
+    native->backend.card.thinks = dialect_thinks(template_dialect(native->tmpl), &open, &close);
     native->backend.card.effort = template_has_efforts(native->tmpl);
 }
 

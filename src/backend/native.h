@@ -49,7 +49,6 @@ struct preparation {
     bool answers;                       /* not: its tokens are only counted */
     struct prompt prompt;
     struct prompt_tokens tokens;
-    const struct dialect *dialect;      /* the model's */
     struct plan plan;                   /* what the answer is held to */
     bool ok;
     struct err error;

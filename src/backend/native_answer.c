@@ -354,7 +354,7 @@ static bool submit(struct generation *generation, struct err *err)
     voice_init(&generation->voice, &(struct voice_options){
         .engine = native->engine, .plan = plan,
         .blocks = {
-            .dialect = generation->preparation.dialect, .request = request,
+            .dialect = template_dialect(native->tmpl), .request = request,
             .in_thought = generation->preparation.prompt.in_thought,
             .tools = request->tools_n > 0 && request->tool_choice.kind != CHOICE_NONE,
         },

@@ -21,8 +21,8 @@ static bool plan(struct preparation *preparation)
     if (!preparation->answers || request->max_tokens == 0)
         return true;
     return plan_make(&preparation->plan, preparation->arena, &(struct plan_needs){
-        .engine = native->engine, .request = request, .dialect = preparation->dialect,
-        .in_thought = preparation->prompt.in_thought,
+        .engine = native->engine, .request = request,
+        .dialect = template_dialect(native->tmpl), .in_thought = preparation->prompt.in_thought,
         .room = left < request->max_tokens ? left : request->max_tokens,
     }, &preparation->error);
 }
@@ -32,7 +32,6 @@ static void prepare(uv_work_t *work)
     struct preparation *preparation = work->data;
     const struct native *native = preparation->native;
 
-    preparation->dialect = dialect_find(engine_info(native->engine)->chat_template);
     preparation->request = thoughts_sift(preparation->arena, &native->signer, preparation->request,
                                          &preparation->error);
     preparation->ok =

@@ -121,7 +121,7 @@ bool prompt_render(struct arena *arena, const struct message_request *request,
     struct means means = {
         .tmpl = tmpl,
         .traits = tmpl ? template_traits(tmpl) : &chatml,
-        .dialect = tmpl ? template_dialect(tmpl) : dialect_find(STR("")),
+        .dialect = template_dialect(tmpl),
         .switches = {request->thinking.kind != THINKING_OFF, request->effort},
     };
     const struct template_traits words = without_tools(means.traits);

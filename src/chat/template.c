@@ -106,7 +106,7 @@ bool template_has_efforts(const struct chat_template *tmpl)
 
 const struct dialect *template_dialect(const struct chat_template *tmpl)
 {
-    return tmpl->dialect;
+    return tmpl ? tmpl->dialect : dialect_find(STR(""));
 }
 
 struct replay_lead template_lead(const struct chat_template *tmpl, struct template_place place)

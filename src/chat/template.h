@@ -56,7 +56,7 @@ void template_free(struct chat_template *tmpl);         /* NULL is allowed */
 const struct template_traits *template_traits(const struct chat_template *tmpl);
 /* Whether all efforts mean something to it. NULL: none does. */
 bool template_has_efforts(const struct chat_template *tmpl);
-/* How its model writes calls and thoughts. */
+/* How its model writes calls and thoughts. NULL: as one whose template says nothing of it. */
 const struct dialect *template_dialect(const struct chat_template *tmpl);
 
 /* Where an answer begins: they differ in what a template writes there. */
