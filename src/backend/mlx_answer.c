@@ -199,7 +199,7 @@ static void after_prepare(uv_work_t *work, int status)
         .blocks = {
             .dialect = template_dialect(generation->mlx->tmpl), .request = request,
             .in_thought = generation->prompt.in_thought,
-            .tools = request->tools_n > 0 && request->tool_choice.kind != CHOICE_NONE,
+            .tools = request->tool_choice.kind != CHOICE_NONE,
         },
         .stops = request->stop_sequences, .stops_n = request->stop_sequences_n,
         .one_call = request->tool_choice.one, .say = say, .context = generation,

@@ -356,7 +356,7 @@ static bool submit(struct generation *generation, struct err *err)
         .blocks = {
             .dialect = template_dialect(native->tmpl), .request = request,
             .in_thought = generation->preparation.prompt.in_thought,
-            .tools = request->tools_n > 0 && request->tool_choice.kind != CHOICE_NONE,
+            .tools = request->tool_choice.kind != CHOICE_NONE,
         },
         .stop_sequences = request->stop_sequences, .stop_sequences_n = request->stop_sequences_n,
     });
